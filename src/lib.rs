@@ -1,7 +1,7 @@
 //! Run workloads anywhere: one async trait over virtual machines, containers, pods and processes.
 //!
 //! This crate is the front door: everything of `substrate-core` under one name, the providers whose features
-//! are on, and [`registry`] with all of them.
+//! are on, and [`registry()`] with all of them.
 //!
 //! ```
 //! use substrates::config::Config;

@@ -2,6 +2,7 @@
 //! there is exactly one of everything, every time.
 
 #![cfg(feature = "fake")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,19 @@ fn snapshot() -> SnapshotName {
 
 fn config() -> InstanceConfig {
     InstanceConfig::new(name()).with_image("busybox:local")
+}
+
+/// How many of our things there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Inventory {
+    instances: usize,
+    snapshots: usize,
+    networks: usize,
+    volumes: usize,
+}
+
+const fn inventory(instances: usize, snapshots: usize, networks: usize, volumes: usize) -> Inventory {
+    Inventory { instances, snapshots, networks, volumes }
 }
 
 /// A world in which every change has something to change, seen through the standard stack.
@@ -123,7 +137,7 @@ impl World {
     }
 
     /// How many instances, snapshots, networks and volumes of ours there are.
-    async fn count(&self) -> (usize, usize, usize, usize) {
+    async fn count(&self) -> Inventory {
         let instances = self.fake.list_instances(&InstanceFilter::all()).await.unwrap();
         let snapshots = match self.fake.list_snapshots(&name()).await {
             Ok(snapshots) => snapshots.len(),
@@ -132,34 +146,34 @@ impl World {
         };
         let networks = self.fake.list_networks().await.unwrap();
         let volumes = self.fake.list_volumes().await.unwrap();
-        (
-            instances.len(),
+        Inventory {
+            instances: instances.len(),
             snapshots,
-            networks.iter().filter(|found| found.name == network()).count(),
-            volumes.iter().filter(|found| found.name == volume()).count(),
-        )
+            networks: networks.iter().filter(|found| found.name == network()).count(),
+            volumes: volumes.iter().filter(|found| found.name == volume()).count(),
+        }
     }
 }
 
 /// Every changing operation that is repeated, with what exists when it is done.
-const REPEATED: &[(Operation, (usize, usize, usize, usize))] = &[
-    (Operation::CreateInstance, (1, 0, 0, 0)),
-    (Operation::StartInstance, (1, 0, 0, 0)),
-    (Operation::StopInstance, (1, 0, 0, 0)),
-    (Operation::PauseInstance, (1, 0, 0, 0)),
-    (Operation::ResumeInstance, (1, 0, 0, 0)),
-    (Operation::DeleteInstance, (0, 0, 0, 0)),
-    (Operation::SetResourceLimits, (1, 0, 0, 0)),
-    (Operation::CreateSnapshot, (1, 1, 0, 0)),
-    (Operation::RestoreSnapshot, (1, 1, 0, 0)),
-    (Operation::DeleteSnapshot, (1, 0, 0, 0)),
-    (Operation::CloneInstance, (2, 0, 0, 0)),
-    (Operation::CreateNetwork, (0, 0, 1, 0)),
-    (Operation::DeleteNetwork, (0, 0, 0, 0)),
-    (Operation::AttachNetwork, (1, 0, 1, 0)),
-    (Operation::DetachNetwork, (1, 0, 1, 0)),
-    (Operation::CreateVolume, (0, 0, 0, 1)),
-    (Operation::DeleteVolume, (0, 0, 0, 0)),
+const REPEATED: &[(Operation, Inventory)] = &[
+    (Operation::CreateInstance, inventory(1, 0, 0, 0)),
+    (Operation::StartInstance, inventory(1, 0, 0, 0)),
+    (Operation::StopInstance, inventory(1, 0, 0, 0)),
+    (Operation::PauseInstance, inventory(1, 0, 0, 0)),
+    (Operation::ResumeInstance, inventory(1, 0, 0, 0)),
+    (Operation::DeleteInstance, inventory(0, 0, 0, 0)),
+    (Operation::SetResourceLimits, inventory(1, 0, 0, 0)),
+    (Operation::CreateSnapshot, inventory(1, 1, 0, 0)),
+    (Operation::RestoreSnapshot, inventory(1, 1, 0, 0)),
+    (Operation::DeleteSnapshot, inventory(1, 0, 0, 0)),
+    (Operation::CloneInstance, inventory(2, 0, 0, 0)),
+    (Operation::CreateNetwork, inventory(0, 0, 1, 0)),
+    (Operation::DeleteNetwork, inventory(0, 0, 0, 0)),
+    (Operation::AttachNetwork, inventory(1, 0, 1, 0)),
+    (Operation::DetachNetwork, inventory(1, 0, 1, 0)),
+    (Operation::CreateVolume, inventory(0, 0, 0, 1)),
+    (Operation::DeleteVolume, inventory(0, 0, 0, 0)),
 ];
 
 #[test]
@@ -207,7 +221,7 @@ async fn what_nothing_can_tell_apart_is_not_repeated_and_says_so() {
         assert_eq!(error.outcome(), Outcome::Unknown, "{operation}: {error}");
         let tries = world.fake.calls().iter().filter(|call| call.operation == operation).count();
         assert_eq!(tries, 1, "{operation}");
-        assert_eq!(world.count().await.0, 1);
+        assert_eq!(world.count().await.instances, 1);
     }
 }
 

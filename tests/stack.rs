@@ -1,6 +1,7 @@
 //! The standard stack around the fake: what a user of it may rely on.
 
 #![cfg(feature = "fake")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
 
 use std::sync::Arc;
 use std::time::Duration;

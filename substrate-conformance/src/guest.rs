@@ -171,7 +171,8 @@ impl fmt::Debug for Guest {
     }
 }
 
-const SERVE: &str = r#"for line; do echo "$line"; done; trap "exit 0" TERM; while :; do sleep 0.1; done"#;
+const SERVE: &str =
+    r#"for line; do printf '%s\n' "$line"; done; trap "exit 0" TERM; while :; do sleep 0.1; done"#;
 
 fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
     words.map(str::to_owned).to_vec()

@@ -19,7 +19,7 @@ use substrate_core::{Error, Result};
 ///     .with_option("restart_policy", "on-failure:3")
 ///     .with_option("cap_drop", vec!["ALL"]);
 /// assert_eq!(DockerOptions::of(&config)?.hostname.as_deref(), Some("web"));
-/// # substrate_core::Result::Ok(())
+/// # Ok::<(), substrate_core::Error>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

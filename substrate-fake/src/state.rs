@@ -16,7 +16,7 @@ use crate::clock::{EPOCH, Moment};
 use crate::error::{no_instance, no_network, no_volume};
 use crate::files::Files;
 use crate::random::{Random, digest};
-use crate::record::Record;
+use crate::record::{FRESH, FRESH_IN_LIST, Record};
 use crate::subnet::Subnet;
 
 /// The network of an instance that asks for none.
@@ -160,10 +160,10 @@ impl State {
     pub(crate) fn view(&mut self, name: &InstanceName, now: Instant) -> Result<Arc<Instance>> {
         // The usual case first: a name, one look, no copy of it.
         if let Some(record) = self.instances.get_mut(name) {
-            return Ok(record.view(now));
+            return Ok(record.view(now, FRESH));
         }
         let found = self.ids.get(name.as_str()).cloned().ok_or_else(|| no_instance(name))?;
-        self.instances.get_mut(&found).map(|record| record.view(now)).ok_or_else(|| no_instance(name))
+        self.instances.get_mut(&found).map(|record| record.view(now, FRESH)).ok_or_else(|| no_instance(name))
     }
 
     pub(crate) fn views(&mut self, filter: &InstanceFilter, now: Instant) -> Vec<Arc<Instance>> {
@@ -174,7 +174,7 @@ impl State {
             if !name.as_str().starts_with(prefix) {
                 break;
             }
-            let view = record.view(now);
+            let view = record.view(now, FRESH_IN_LIST);
             if filter.matches(&view) {
                 views.push(view);
             }

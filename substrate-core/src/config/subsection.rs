@@ -44,7 +44,7 @@ impl Section {
     /// ```
     /// # use substrate_core::config::{Environment, Section};
     /// let text = "name: ${SITE:-paris}\n---\naddress: ${web.address}";
-    /// let documents = Section::from_yaml_documents("x.yaml", text, Environment::empty())?;
+    /// let documents = Section::from_yaml_documents("x.yaml", text, &Environment::empty())?;
     /// assert_eq!(documents[0].get("name", String::new())?, "paris");
     /// assert_eq!(documents[1].get("address", String::new())?, "${web.address}");
     /// assert_eq!(documents[1].location_of("address").map(|at| at.to_string()).as_deref(), Some("x.yaml:3:10"));
@@ -56,9 +56,9 @@ impl Section {
     pub fn from_yaml_documents(
         source: &str,
         text: &str,
-        environment: Environment,
+        environment: &Environment,
     ) -> Result<Vec<Self>, ConfigError> {
-        let documents = yaml::read_documents(source, text, &environment).map_err(ConfigError::from_iter)?;
+        let documents = yaml::read_documents(source, text, environment).map_err(ConfigError::from_iter)?;
         Ok(documents.into_iter().map(|root| Self::new("", root, environment.clone())).collect())
     }
 
@@ -293,7 +293,7 @@ mod tests {
     use super::{Environment, Section, Substitution};
 
     fn documents(text: &str) -> Vec<Section> {
-        Section::from_yaml_documents("x.yaml", text, Environment::empty()).unwrap()
+        Section::from_yaml_documents("x.yaml", text, &Environment::empty()).unwrap()
     }
 
     #[test]
@@ -343,7 +343,7 @@ mod tests {
     fn what_a_section_hides_is_recognised_in_other_texts() {
         let environment = Environment::from_iter([("IMAGE", "registry/private")]);
         let text = "image: ${IMAGE}\ntoken: abcd\nname: web\n";
-        let section = Section::from_yaml_documents("x.yaml", text, environment).unwrap().remove(0);
+        let section = Section::from_yaml_documents("x.yaml", text, &environment).unwrap().remove(0);
         assert!(section.hides("registry/private:1") && section.hides("abcd"));
         assert!(!section.hides("web"));
     }
@@ -364,8 +364,8 @@ mod tests {
         let item = vec!["x"; 3000].join(", ");
         let uses = vec!["*a"; 60].join(", ");
         let bomb = format!("---\na: &a [{item}]\nb: [{uses}]\n");
-        assert!(Section::from_yaml_documents("x.yaml", &bomb, Environment::empty()).is_ok());
-        let error = Section::from_yaml_documents("x.yaml", &bomb.repeat(50), Environment::empty());
+        assert!(Section::from_yaml_documents("x.yaml", &bomb, &Environment::empty()).is_ok());
+        let error = Section::from_yaml_documents("x.yaml", &bomb.repeat(50), &Environment::empty());
         assert!(error.unwrap_err().to_string().contains("aliases expand to too many nodes"));
     }
 }

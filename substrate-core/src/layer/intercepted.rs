@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::StreamExt;
 
 use crate::capability::Feature;
 use crate::command::{Command, CommandOutput, CommandSession};
 use crate::descriptor::Descriptor;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{WatchOptions, WatchStream};
 use crate::health::HealthReport;
 use crate::image::Image;
@@ -26,6 +27,7 @@ use crate::network::{Network, NetworkConfig, NetworkSpec};
 use crate::operation::Operation;
 use crate::resource::{ResourceLimits, ResourceUsage};
 use crate::snapshot::{CloneConfig, Snapshot, SnapshotConfig};
+use crate::stream::BoxStream;
 use crate::substrate::Substrate;
 use crate::volume::{Volume, VolumeSpec};
 
@@ -96,8 +98,23 @@ macro_rules! forward_stream {
         let descriptor = $self.inner.descriptor();
         let call = Call::new(Operation::$operation, $target, &descriptor);
         let stream = $self.interceptor.around(&call, &$next).await.map_err(|error| call.explain(error))?;
-        Ok($self.interceptor.stream(&call, stream))
+        Ok($self.interceptor.stream(&call, explained(&call, stream)))
     }};
+}
+
+/// The same stream, with errors that say what they are about: an item comes long after its call.
+fn explained<T: Send + 'static>(call: &Call<'_>, stream: BoxStream<Result<T>>) -> BoxStream<Result<T>> {
+    let operation = call.operation;
+    let substrate = call.descriptor.name.clone();
+    let name: Option<Arc<str>> = call.target.name().map(Arc::from);
+    let explain = move |error: Error| {
+        let error = error.with_operation(operation).with_substrate(substrate.clone());
+        match &name {
+            Some(name) => error.with_instance(name),
+            None => error,
+        }
+    };
+    stream.map(move |item| item.map_err(&explain)).boxed()
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -176,7 +193,10 @@ impl<I: Interceptor> Substrate for Intercepted<I> {
         let call = Call::new(Operation::OpenCommand, Target::Command(name, command), &descriptor);
         let session = self.interceptor.around(&call, &|| self.inner.open_command(name, command)).await;
         let session = session.map_err(|error| call.explain(error))?;
-        Ok(CommandSession::new(session.input, self.interceptor.stream(&call, session.output)))
+        Ok(CommandSession::new(
+            session.input,
+            self.interceptor.stream(&call, explained(&call, session.output)),
+        ))
     }
 
     async fn get_logs(&self, name: &InstanceName, options: &LogOptions) -> Result<LogStream> {

@@ -90,7 +90,7 @@ impl DockerSubstrate {
     /// # use substrate_docker::DockerSubstrate;
     /// let mut registry = Registry::new();
     /// registry.register("docker", DockerSubstrate::from_section)?;
-    /// # substrate_core::Result::Ok(())
+    /// # Ok::<(), substrate_core::Error>(())
     /// ```
     ///
     /// # Errors
