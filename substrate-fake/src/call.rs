@@ -71,7 +71,7 @@ impl<'a> Call<'a> {
     }
 
     async fn approach(&self) -> Result<()> {
-        let delay = self.inner.latency + self.plan.delay;
+        let delay = self.inner.latency.saturating_add(self.plan.delay);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
             self.still_connected()?;

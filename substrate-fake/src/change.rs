@@ -57,7 +57,7 @@ impl<'a> Change<'a> {
     }
 
     fn keep(&mut self, event: Event) {
-        self.state.last_event += 1;
+        self.state.last_event = self.state.last_event.saturating_add(1);
         self.events.push((self.state.last_event, event));
     }
 

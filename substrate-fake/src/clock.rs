@@ -22,6 +22,11 @@ impl Moment {
     }
 }
 
+/// The end of a wait; a wait that no clock can measure ends in some sixty years.
+pub(crate) fn deadline(now: Instant, wait: Duration) -> Instant {
+    now.checked_add(wait).unwrap_or_else(|| now + Duration::from_secs(2_000_000_000))
+}
+
 /// When a fake was made, on tokio's clock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {

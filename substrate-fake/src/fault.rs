@@ -5,6 +5,7 @@ use std::time::Duration;
 use substrate_core::{ErrorKind, Operation};
 use tokio::time::Instant;
 
+use crate::clock::deadline;
 use crate::random::Random;
 
 /// Something that goes wrong, on selected calls.
@@ -285,7 +286,7 @@ impl Faults {
                 What::Hang => {
                     plan.before.get_or_insert(Before::Hang);
                 }
-                What::Latency(delay) => plan.delay += delay,
+                What::Latency(delay) => plan.delay = plan.delay.saturating_add(delay),
                 What::AnswerLost => {
                     plan.after.get_or_insert(After::AnswerLost);
                 }
@@ -294,7 +295,7 @@ impl Faults {
                 }
                 What::StaleRead(lag) => plan.lag = Some(plan.lag.unwrap_or_default().max(lag)),
                 What::LockHeld(held) => {
-                    active.locked_until = Some(now + held);
+                    active.locked_until = Some(deadline(now, held));
                     plan.before.get_or_insert(Before::Locked(held));
                 }
                 What::DaemonRestart { down, after_effect: false } => {

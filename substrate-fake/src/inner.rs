@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::call_log::CallLog;
 use crate::change::Change;
-use crate::clock::Clock;
+use crate::clock::{Clock, deadline};
 use crate::config::Switches;
 use crate::events::{EventHistory, Happening};
 use crate::fault::{Faults, What};
@@ -90,7 +90,7 @@ impl Core {
 
     /// The state as it was so long ago.
     fn state_before(&mut self, lag: Duration, now: Instant) -> &mut State {
-        let unseen = self.past.iter().position(|(changed, _)| *changed + lag > now);
+        let unseen = self.past.iter().position(|(changed, _)| now.saturating_duration_since(*changed) < lag);
         match unseen.and_then(|position| self.past.get_mut(position)) {
             Some((_, state)) => state,
             None => &mut self.state,
@@ -101,7 +101,11 @@ impl Core {
         match self.faults.greatest_lag() {
             None => self.past.clear(),
             Some(lag) => {
-                while self.past.front().is_some_and(|(changed, _)| *changed + lag <= now) {
+                while self
+                    .past
+                    .front()
+                    .is_some_and(|(changed, _)| now.saturating_duration_since(*changed) >= lag)
+                {
                     self.past.pop_front();
                 }
                 self.past.push_back((now, self.state.clone()));
@@ -241,6 +245,7 @@ impl Inner {
                 record.pulse = known.pulse.clone();
                 if known.run == record.run && known.state == record.state {
                     record.usage = known.usage.clone();
+                    record.settle_usage(now);
                 }
             }
         }
@@ -267,7 +272,7 @@ impl Inner {
     }
 
     pub(crate) fn restart_daemon(&self, down: Duration) {
-        self.take_down(Down::Until(Instant::now() + down));
+        self.take_down(Down::Until(deadline(Instant::now(), down)));
     }
 
     pub(crate) fn disconnect_watchers(&self) {

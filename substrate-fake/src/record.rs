@@ -170,7 +170,7 @@ impl Record {
         self.state = InstanceState::Running;
         "running".clone_into(&mut self.provider_state);
         self.started = Some(time);
-        self.run += 1;
+        self.run = self.run.saturating_add(1);
         self.run_begins_at_line = self.log.end();
         self.usage = Some(Usage::begin(now));
         self.settle_usage(now);

@@ -110,7 +110,7 @@ impl State {
     /// A time that no two changes share, also while a paused clock stands still: what happens later has a
     /// later time, as on a real substrate.
     pub(crate) fn tick(&mut self, elapsed: Duration) -> Moment {
-        self.last_time = self.clock_base.after(elapsed).max(Moment(self.last_time.0 + 1));
+        self.last_time = self.clock_base.after(elapsed).max(Moment(self.last_time.0.saturating_add(1)));
         self.last_time
     }
 
@@ -224,14 +224,14 @@ impl Log {
     pub(crate) fn push(&mut self, line: substrate_core::LogLine) {
         if self.lines.len() >= Self::CAPACITY {
             self.lines.pop_front();
-            self.dropped += 1;
+            self.dropped = self.dropped.saturating_add(1);
         }
         self.lines.push_back(line);
     }
 
     /// The number of the next line.
     pub(crate) fn end(&self) -> u64 {
-        self.dropped + self.lines.len() as u64
+        self.dropped.saturating_add(self.lines.len() as u64)
     }
 
     /// The lines with these numbers, as far as they are still there.

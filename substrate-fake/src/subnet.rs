@@ -9,6 +9,7 @@ use substrate_core::{Error, Result};
 
 /// A subnet in CIDR form, with room for at least one instance beside the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct Subnet {
     base: IpAddr,
     prefix: u8,
@@ -76,6 +77,20 @@ fn masked(address: IpAddr, prefix: u8) -> IpAddr {
 impl fmt::Display for Subnet {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}/{}", self.base, self.prefix)
+    }
+}
+
+impl From<Subnet> for String {
+    fn from(subnet: Subnet) -> Self {
+        subnet.to_string()
+    }
+}
+
+impl TryFrom<String> for Subnet {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
     }
 }
 

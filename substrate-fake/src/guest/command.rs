@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::disk;
 use super::program::{Invocation, Program, ProgramResult};
 use crate::change::Change;
+use crate::clock::deadline;
 use crate::error::wrong_state;
 use crate::files::absolute;
 use crate::state::State;
@@ -154,9 +155,7 @@ fn work(change: &mut Change<'_>, invocation: &Invocation, command: &Command) -> 
             let seconds: f64 = number(argument(0), "a number of seconds")?;
             let time = Duration::try_from_secs_f64(seconds)
                 .map_err(|error| Error::invalid_input(format!("sleep: {error}")))?;
-            // As far as a clock reaches: nobody waits longer.
-            let until = change.now.checked_add(time).unwrap_or(change.now + Duration::from_secs(1 << 31));
-            Work::Until(until, events(Bytes::new(), Bytes::new(), ExitStatus::Code(0)))
+            Work::Until(deadline(change.now, time), events(Bytes::new(), Bytes::new(), ExitStatus::Code(0)))
         }
         "kill-self" => {
             told_bytes(Bytes::new(), Bytes::new(), ExitStatus::Signal(number(argument(0), "a signal")?))
@@ -226,7 +225,9 @@ pub(crate) fn told_by_program(
     match status {
         None => Work::Endless(output(result.stdout, stderr)),
         Some(status) if result.duration.is_zero() => told_bytes(result.stdout, stderr, status),
-        Some(status) => Work::Until(change.now + result.duration, events(result.stdout, stderr, status)),
+        Some(status) => {
+            Work::Until(deadline(change.now, result.duration), events(result.stdout, stderr, status))
+        }
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) fn write(
     }
     let before = record.files.read(path).map_or(0, |old| old.len() as u64);
     let after = record.files.size() - before + data.len() as u64;
-    if record.config.limits.disk_gb.is_some_and(|limit| after > limit << 30) {
+    if record.config.limits.disk_gb.is_some_and(|limit| after > limit.saturating_mul(1 << 30)) {
         return Err("No space left on device");
     }
     if let Ok(record) = state.instance_mut(instance) {

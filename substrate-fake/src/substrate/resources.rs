@@ -76,7 +76,7 @@ pub(super) fn set_limits(
     if limits.memory_mb.is_some_and(|limit| memory(record) > limit as f64) {
         return Err(Error::conflict(format!("memory_mb: it uses {} MiB now", memory(record))));
     }
-    if limits.disk_gb.is_some_and(|limit| disk_bytes(record) > limit << 30) {
+    if limits.disk_gb.is_some_and(|limit| disk_bytes(record) > limit.saturating_mul(1 << 30)) {
         return Err(Error::conflict(format!("disk_gb: it uses {} GiB now", gigabytes(disk_bytes(record)))));
     }
     let limits = record.config.limits.overlaid_with(limits);

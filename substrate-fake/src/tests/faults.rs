@@ -278,3 +278,23 @@ async fn a_bare_call_never_waits() {
     let done = futures_util::FutureExt::now_or_never(call);
     done.unwrap().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn waits_without_end_are_no_panic() {
+    let fake = Fake::new("fake");
+    let web = running(&fake, "web", &["deaf"]).await;
+    fake.inject(Fault::lock_held(Duration::MAX).on(Operation::DeleteInstance));
+    for _ in 0..2 {
+        assert!(fake.delete_instance(&web, true).await.unwrap_err().is_busy());
+    }
+    fake.inject(Fault::latency(Duration::MAX).times(2));
+    fake.inject(Fault::latency(Duration::MAX).times(2));
+    assert!(timeout(SECOND, fake.get_instance(&web)).await.is_err());
+    fake.clear_faults();
+    let forever = StopMode::Graceful(Duration::MAX);
+    assert!(timeout(SECOND, fake.stop_instance(&web, forever)).await.is_err());
+    let sleep = Command::new(["sleep", "18446744073709551615"]);
+    assert!(timeout(SECOND, fake.execute_command(&web, &sleep)).await.is_err());
+    fake.world().restart_daemon_for(Duration::MAX);
+    assert!(fake.connect().await.unwrap_err().is_unavailable());
+}
