@@ -15,10 +15,6 @@ use tokio::time::{Instant, sleep};
 
 use super::provider::IMAGE;
 
-/// How long a start waits, as supervisors do: a program that is asked to end before it could say how it takes
-/// that just ends.
-const SETTLING: Duration = Duration::from_millis(100);
-
 /// The kernel counts processor time in ticks of some 10 ms: rates over less time are noise.
 const READING: Duration = Duration::from_millis(200);
 
@@ -81,8 +77,6 @@ impl Managed {
             .map_err(|error| Error::invalid_input(format!("cannot run `{program}`: {error}")))?;
         *lock(&self.process) =
             Process { child: Some(child), started_at: Some(SystemTime::now()), ..Process::default() };
-        // Whether it ended in this time or not, it was started.
-        let _ = self.ends_within(SETTLING).await;
         Ok(())
     }
 

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use substrate_core::{
     Ability, Command, CommandOutput, Error, Feature, Instance, InstanceConfig, InstanceName, InstanceState,
-    Network, NetworkName, NetworkSpec, Operation, Result, SnapshotName, StopMode, Substrate, Volume,
-    VolumeName, VolumeSpec, mark,
+    Network, NetworkName, NetworkSpec, Operation, Result, SnapshotName, StopMode, Substrate, SubstrateExt,
+    Volume, VolumeName, VolumeSpec, mark,
 };
 use tokio::time::Instant;
 
@@ -154,7 +154,23 @@ impl Context {
     /// A new running instance whose main command is `program`.
     pub(crate) async fn running_program(&self, word: &str, program: &Program) -> Verdict<InstanceName> {
         let config = self.config(word)?.with_command(self.program(program)?);
-        self.running_from(&config).await
+        let name = self.running_from(&config).await?;
+        if *program == Program::Deaf {
+            self.heeds_no_stop_by_now(&name).await?;
+        }
+        Ok(name)
+    }
+
+    /// Waits until a deaf program says that it is: a request to stop that comes before would end it.
+    async fn heeds_no_stop_by_now(&self, name: &InstanceName) -> Verdict {
+        let Some(line) = self.guest().ready_line().filter(|_| self.can(Operation::GetLogs)) else {
+            return Ok(());
+        };
+        self.eventually("the deaf program's word that it is ready", || async {
+            let log = self.substrate().tail_logs(name, 1).await?;
+            Ok(log.iter().any(|written| written.message == line).then_some(()))
+        })
+        .await
     }
 
     pub(crate) async fn pause(&self, name: &InstanceName) -> Verdict {

@@ -97,6 +97,7 @@ pub struct Guest {
     words: Arc<Words>,
     folder: String,
     user: String,
+    ready_line: Option<String>,
 }
 
 impl Guest {
@@ -111,13 +112,14 @@ impl Guest {
             words: Arc::new(words),
             folder: "/tmp".to_owned(),
             user: "nobody".to_owned(),
+            ready_line: None,
         }
     }
 
     /// A POSIX system with a shell and the usual small tools, as in a busybox image.
     #[must_use]
     pub fn busybox() -> Self {
-        Self::new("busybox", |program| Some(busybox(program)))
+        Self::new("busybox", |program| Some(busybox(program))).with_ready_line("ready")
     }
 
     /// The fake's own interpreter, which has no shell.
@@ -140,6 +142,14 @@ impl Guest {
         self
     }
 
+    /// Sets the line that [`Program::Deaf`] writes to its log as soon as it heeds no request to stop. Without
+    /// one it must be deaf from its first moment [default: none].
+    #[must_use]
+    pub fn with_ready_line(mut self, line: impl Into<String>) -> Self {
+        self.ready_line = Some(line.into());
+        self
+    }
+
     /// The argument vector of `program`, or nothing when this guest has no such program.
     #[must_use]
     pub fn argv(&self, program: &Program) -> Option<Vec<String>> {
@@ -156,6 +166,11 @@ impl Guest {
     #[must_use]
     pub fn folder(&self) -> &str {
         &self.folder
+    }
+
+    /// What a deaf program writes when it is.
+    pub(crate) fn ready_line(&self) -> Option<&str> {
+        self.ready_line.as_deref()
     }
 
     /// A user that exists.
@@ -221,7 +236,7 @@ fn busybox(program: &Program) -> Vec<String> {
             argv.extend(lines.iter().cloned());
             argv
         }
-        Program::Deaf => shell(r#"trap "" TERM; while :; do sleep 0.1; done"#, &[]),
+        Program::Deaf => shell(r#"trap "" TERM; echo ready; while :; do sleep 0.1; done"#, &[]),
         Program::Busy => shell("while :; do :; done", &[]),
     }
 }

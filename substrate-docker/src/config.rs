@@ -39,8 +39,8 @@ pub struct DockerConfig {
     pub tls: Option<TlsConfig>,
     /// When to fetch an image before an instance is created.
     pub pull_policy: PullPolicy,
-    /// A registry of one's own: images without a registry in their name are looked for here too, and the
-    /// credentials are sent to it and to nobody else.
+    /// A registry of one's own. Images that name it (`host:port/image`) are fetched with its credentials, which
+    /// are sent to nobody else. Images that name no registry come from the daemon's default, as ever.
     pub registry: Option<RegistryConfig>,
     /// Bounds of instances that are created without their own.
     pub default_resources: DefaultResources,

@@ -153,8 +153,11 @@ fn work(change: &mut Change<'_>, invocation: &Invocation, command: &Command) -> 
         "hostname" => told(&format!("{instance}\n"), "", 0),
         "sleep" => {
             let seconds: f64 = number(argument(0), "a number of seconds")?;
-            let time = Duration::try_from_secs_f64(seconds)
-                .map_err(|error| Error::invalid_input(format!("sleep: {error}")))?;
+            if seconds.is_nan() || seconds < 0.0 {
+                return Err(Error::invalid_input(format!("sleep: {seconds} seconds is no time")));
+            }
+            // `infinity` too, as the usual `sleep` has it.
+            let time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
             Work::Until(deadline(change.now, time), events(Bytes::new(), Bytes::new(), ExitStatus::Code(0)))
         }
         "kill-self" => {

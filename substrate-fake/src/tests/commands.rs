@@ -60,6 +60,24 @@ async fn files_are_written_read_and_removed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disk_is_full_at_its_limit() {
+    let fake = Fake::new("fake");
+    let mut small = config("web");
+    small.limits.disk_gb = Some(1);
+    fake.create_instance(&small).await.unwrap();
+    fake.start_instance(&small.name).await.unwrap();
+    // Contents are shared: these are 64 MiB of memory.
+    let piece = Bytes::from(vec![0; 64 << 20]);
+    for number in 0..16 {
+        fake.world().write_file("web", &format!("/{number}"), piece.clone()).await.unwrap();
+    }
+    let full = execute(&fake, "web", &["write", "/note", "x"]).await.unwrap();
+    assert!(full.stderr_text().contains("No space left"));
+    // In place of something larger it fits.
+    assert!(execute(&fake, "web", &["write", "/0", "x"]).await.unwrap().success());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_command_has_its_surroundings() {
     let fake = Fake::new("fake");
     fake.create_instance(&config("web").with_environment("A", "instance").with_environment("B", "instance"))

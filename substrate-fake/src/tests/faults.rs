@@ -24,6 +24,20 @@ async fn an_error_has_no_effect() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_handle_knows_whether_the_last_exchange_worked() {
+    let fake = Fake::new("fake");
+    assert!(!fake.is_connected());
+    fake.connect().await.unwrap();
+    assert!(fake.is_connected());
+    fake.inject(Fault::error(ErrorKind::Unavailable));
+    fake.get_instance(&name("web")).await.unwrap_err();
+    assert!(!fake.is_connected());
+    // A "no" is an answer, too.
+    assert!(fake.get_instance(&name("web")).await.unwrap_err().is_not_found());
+    assert!(fake.is_connected());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hanging_call_never_answers_and_has_no_effect() {
     let fake = Fake::new("fake");
     fake.inject(Fault::hang().on(Operation::CreateInstance));
@@ -52,6 +66,9 @@ async fn a_lost_answer_has_its_effect() {
     assert!(error.is_timeout());
     assert_eq!(error.outcome(), Outcome::Unknown);
     assert!(fake.instance_exists(&name("web")).await.unwrap());
+    // A refusal can be lost, too.
+    fake.inject(Fault::answer_lost());
+    assert!(fake.create_instance(&config("web")).await.unwrap_err().is_timeout());
     fake.inject(Fault::answer_lost_hanging().on(Operation::StartInstance));
     assert!(timeout(3_600 * SECOND, fake.start_instance(&name("web"))).await.is_err());
     assert_eq!(state(&fake, "web").await, InstanceState::Running);
@@ -293,7 +310,7 @@ async fn waits_without_end_are_no_panic() {
     fake.clear_faults();
     let forever = StopMode::Graceful(Duration::MAX);
     assert!(timeout(SECOND, fake.stop_instance(&web, forever)).await.is_err());
-    let sleep = Command::new(["sleep", "18446744073709551615"]);
+    let sleep = Command::new(["sleep", "infinity"]);
     assert!(timeout(SECOND, fake.execute_command(&web, &sleep)).await.is_err());
     fake.world().restart_daemon_for(Duration::MAX);
     assert!(fake.connect().await.unwrap_err().is_unavailable());

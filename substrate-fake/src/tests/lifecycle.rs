@@ -100,6 +100,17 @@ async fn a_stop_returns_when_somebody_else_stopped_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_is_done_when_it_stopped_although_it_runs_again() {
+    let fake = Fake::new("fake");
+    let deaf = running(&fake, "deaf", &["deaf"]).await;
+    let (stopped, ()) = tokio::join!(fake.stop_instance(&deaf, StopMode::Graceful(BRIEF)), async {
+        fake.restart_instance(&deaf, StopMode::Force).await.unwrap();
+    });
+    stopped.unwrap();
+    assert_eq!(state(&fake, "deaf").await, InstanceState::Running);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_stop_leaves_the_instance_as_it_was() {
     let fake = Fake::new("fake");
     let deaf = running(&fake, "deaf", &["deaf"]).await;

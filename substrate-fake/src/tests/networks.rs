@@ -131,6 +131,8 @@ async fn a_volume_outlives_its_instances() {
     assert!(execute(&fake, "writer", &["write", "/data/note", "kept"]).await.unwrap().success());
     assert_eq!(stdout(&fake, "reader", &["cat", "/data/note"]).await, "kept");
     assert!(!execute(&fake, "reader", &["write", "/data/note", "changed"]).await.unwrap().success());
+    assert!(!execute(&fake, "reader", &["rm", "/data/note"]).await.unwrap().success());
+    assert_eq!(stdout(&fake, "writer", &["cat", "/data/note"]).await, "kept");
     fake.delete_instance(&name("writer"), true).await.unwrap();
     assert!(fake.delete_volume(&data).await.unwrap_err().is_conflict());
     fake.delete_instance(&name("reader"), true).await.unwrap();

@@ -1,8 +1,9 @@
 use std::path::{Path, PathBuf};
 
+use futures_util::StreamExt;
 use substrate_core::{
-    InstanceState, NetworkName, NetworkSpec, SnapshotConfig, SnapshotName, StopMode, Substrate, SubstrateExt,
-    VolumeName, VolumeSpec, WatchItem, WatchOptions,
+    InstanceState, LogOptions, NetworkName, NetworkSpec, SnapshotConfig, SnapshotName, StopMode, Substrate,
+    SubstrateExt, VolumeName, VolumeSpec, WatchItem, WatchOptions,
 };
 
 use super::{config, execute, get, name, running, state, stdout};
@@ -97,10 +98,37 @@ async fn two_processes_do_not_lose_each_others_changes() {
     let mut watch = fakes[1].watch(&WatchOptions::from_now()).await.unwrap();
     fakes[0].start_instance(&name("i-1")).await.unwrap();
     assert_eq!(state(&fakes[1], "i-1").await, InstanceState::Running);
-    let item = futures_util::StreamExt::next(&mut watch).await.unwrap().unwrap();
+    let item = watch.next().await.unwrap().unwrap();
     assert!(matches!(item, WatchItem::Gap { .. }));
     fakes[1].stop_instance(&name("i-1"), StopMode::Force).await.unwrap();
     assert_eq!(state(&fakes[0], "i-1").await, InstanceState::Stopped);
+}
+
+#[tokio::test]
+async fn a_follower_goes_on_when_another_process_changed_the_file() {
+    let folder = Folder::new("follower");
+    let (own, other) = (open(&folder.file()), open(&folder.file()));
+    let web = running(&own, "web", &[]).await;
+    let mut lines = own.get_logs(&web, &LogOptions::all().follow()).await.unwrap();
+    execute(&other, "web", &["log", "theirs"]).await.unwrap();
+    // Seen when this process looks at the file the next time.
+    let (line, _) = tokio::join!(lines.next(), get(&own, "web"));
+    assert_eq!(line.unwrap().unwrap().message, "theirs");
+    let (line, _) = tokio::join!(lines.next(), execute(&own, "web", &["log", "own"]));
+    assert_eq!(line.unwrap().unwrap().message, "own");
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_written_did_not_happen() {
+    let folder = Folder::new("unwritable");
+    let fake = open(&folder.file());
+    // Where the new file would be written stands something that cannot be replaced.
+    let obstacle = folder.0.join("state.json.new");
+    std::fs::create_dir(&obstacle).unwrap();
+    assert!(fake.create_instance(&config("web")).await.is_err());
+    assert!(!fake.instance_exists(&name("web")).await.unwrap());
+    std::fs::remove_dir(&obstacle).unwrap();
+    fake.create_instance(&config("web")).await.unwrap();
 }
 
 #[tokio::test]
