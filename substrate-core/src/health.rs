@@ -41,6 +41,9 @@ pub struct HealthReport {
     pub capacity: Capacity,
     /// What is amiss, for a person.
     pub issues: Vec<String>,
+    /// What only this technology tells about its server, as JSON.
+    #[serde(default)]
+    pub properties: serde_json::Map<String, serde_json::Value>,
 }
 
 impl HealthReport {
@@ -53,6 +56,7 @@ impl HealthReport {
             latency,
             capacity: Capacity::default(),
             issues: Vec::new(),
+            properties: serde_json::Map::new(),
         }
     }
 
@@ -60,6 +64,13 @@ impl HealthReport {
     #[must_use]
     pub fn with_version(mut self, version: impl Into<String>) -> Self {
         self.version = Some(version.into());
+        self
+    }
+
+    /// Adds what only this technology tells.
+    #[must_use]
+    pub fn with_property(mut self, key: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        self.properties.insert(key.into(), value.into());
         self
     }
 

@@ -132,6 +132,11 @@ fn refused(source: &Arc<str>, error: &serde_saphyr::Error) -> Problem {
         },
         other => {
             let text = other.to_string();
+            // The reader of several documents reports depth in words only.
+            if text.contains("recursion limit") {
+                return Problem::new("", "nested too deeply")
+                    .at(error.location().map(|at| place(source, &at)));
+            }
             if text.contains(TOO_MANY_NODES) {
                 return Problem::new("", TOO_MANY_NODES).at(error.location().map(|at| place(source, &at)));
             }

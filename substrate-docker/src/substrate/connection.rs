@@ -146,7 +146,8 @@ impl DockerSubstrate {
         let version = self.version().await?;
         let latency = start.elapsed();
         let info = self.info().await?;
-        let mut report = HealthReport::healthy(latency).with_version(describe(&version, &info, self));
+        let mut report = described(HealthReport::healthy(latency), &version, &info)
+            .with_property("api_version", self.client.api_version().unwrap_or_default());
         report.capacity = capacity(&info);
         for warning in info.warnings.iter().flatten() {
             report = report.with_issue(HealthStatus::Degraded, warning.trim_start_matches("WARNING: "));
@@ -161,19 +162,19 @@ impl DockerSubstrate {
     }
 }
 
-fn describe(version: &Version, info: &Info, substrate: &DockerSubstrate) -> String {
-    let used = substrate.client.api_version().unwrap_or_default();
-    let lowest = version.min_api_version.as_deref().unwrap_or("?");
-    let highest = version.api_version.as_deref().unwrap_or("?");
-    let cgroup = info.cgroup_version.as_deref().unwrap_or("?");
-    let os = info.os.as_deref().unwrap_or("?");
-    let runtimes = info.runtimes.as_ref().map_or(0, BTreeMap::len);
-    format!(
-        "{} {} (API {used} of {lowest} to {highest}, {os}, cgroup v{cgroup}, storage {}, {runtimes} runtimes)",
-        version.server(),
-        version.version,
-        info.driver.as_deref().unwrap_or("?"),
-    )
+fn described(report: HealthReport, version: &Version, info: &Info) -> HealthReport {
+    report
+        .with_version(&version.version)
+        .with_property("server", version.server())
+        .with_property("lowest_api_version", version.min_api_version.as_deref())
+        .with_property("highest_api_version", version.api_version.as_deref())
+        .with_property("os", info.os.as_deref())
+        .with_property("cgroup_version", info.cgroup_version.as_deref())
+        .with_property("storage_driver", info.driver.as_deref())
+        .with_property(
+            "runtimes",
+            info.runtimes.as_ref().map(|runtimes| Vec::from_iter(runtimes.keys().cloned())),
+        )
 }
 
 fn capacity(info: &Info) -> Capacity {
