@@ -228,23 +228,8 @@ impl InstanceConfig {
         need(!self.volumes.is_empty(), Feature::CreateVolumes);
         need(!self.ports.is_empty(), Feature::CreatePorts);
         needed.into_iter().try_for_each(|feature| capabilities.require(feature))?;
-        require_limit_features(&self.limits, capabilities)
+        self.limits.require_features(capabilities)
     }
-}
-
-/// Refuses the limits that the substrate cannot set.
-pub(crate) fn require_limit_features(limits: &ResourceLimits, capabilities: &Capabilities) -> Result<()> {
-    for (asked, feature) in [
-        (limits.cpu_cores.is_some(), Feature::CpuLimit),
-        (limits.memory_mb.is_some(), Feature::MemoryLimit),
-        (limits.disk_gb.is_some(), Feature::DiskLimit),
-        (limits.network_mbps.is_some(), Feature::NetworkLimit),
-    ] {
-        if asked {
-            capabilities.require(feature)?;
-        }
-    }
-    Ok(())
 }
 
 /// An argument vector reaches `execve`, which ends each argument at a NUL byte.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::capability::{Capabilities, Feature};
 use crate::error::{Error, Result};
 
 /// Upper bounds of an instance. `None` = no bound (in a configuration) or leave as it is (in a change).
@@ -61,6 +62,24 @@ impl ResourceLimits {
         not_zero("memory_mb", self.memory_mb)?;
         not_zero("disk_gb", self.disk_gb)?;
         positive("network_mbps", self.network_mbps)
+    }
+
+    /// Refuses a bound that the substrate cannot set.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) naming the feature and the reason.
+    pub fn require_features(&self, capabilities: &Capabilities) -> Result<()> {
+        for (asked, feature) in [
+            (self.cpu_cores.is_some(), Feature::CpuLimit),
+            (self.memory_mb.is_some(), Feature::MemoryLimit),
+            (self.disk_gb.is_some(), Feature::DiskLimit),
+            (self.network_mbps.is_some(), Feature::NetworkLimit),
+        ] {
+            if asked {
+                capabilities.require(feature)?;
+            }
+        }
+        Ok(())
     }
 }
 

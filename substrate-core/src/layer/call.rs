@@ -9,7 +9,7 @@ use crate::descriptor::Descriptor;
 use crate::error::{Error, Result};
 use crate::event::WatchOptions;
 use crate::instance::{InstanceFilter, StopMode};
-use crate::instance_config::{InstanceConfig, require_limit_features};
+use crate::instance_config::InstanceConfig;
 use crate::log::LogOptions;
 use crate::name::{InstanceName, NetworkName, SnapshotName, VolumeName};
 use crate::network::{NetworkConfig, NetworkSpec};
@@ -151,7 +151,7 @@ impl<'a> Call<'a> {
             Target::Stop(_, StopMode::Graceful(_)) => capabilities.require(Feature::GracefulStop),
             Target::Command(_, command) => command.require_features(capabilities),
             Target::Logs(_, options) => options.require_features(capabilities),
-            Target::Limits(_, limits) => require_limit_features(limits, capabilities),
+            Target::Limits(_, limits) => limits.require_features(capabilities),
             Target::SnapshotCreation(_, config) => {
                 if config.memory {
                     capabilities.require(Feature::SnapshotMemory)?;

@@ -19,8 +19,6 @@ use crate::layer::place::Place;
 use crate::layer::retry::Retry;
 use crate::layer::settings::StackSettings;
 use crate::layer::tracing::Traced;
-use crate::metrics::SubstrateMetrics;
-use crate::stream::BoxStream;
 use crate::substrate::Substrate;
 
 /// A substrate with layers around it, and the handles of the layers that have one.
@@ -189,17 +187,5 @@ impl Interceptor for Observed {
     async fn around<T: Send + 'static, N: Next<T>>(&self, _call: &Call<'_>, next: &N) -> Result<T> {
         self.0.ensure_started();
         next.run().await
-    }
-
-    fn stream<T: Send + 'static>(
-        &self,
-        _call: &Call<'_>,
-        stream: BoxStream<Result<T>>,
-    ) -> BoxStream<Result<T>> {
-        stream
-    }
-
-    fn metrics(&self) -> SubstrateMetrics {
-        SubstrateMetrics::default()
     }
 }

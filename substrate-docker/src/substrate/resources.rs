@@ -1,7 +1,7 @@
 //! Bounds, and changing them.
 
 use bollard::models::ContainerUpdateBody;
-use substrate_core::{Error, Feature, InstanceName, InstanceState, Outcome, ResourceLimits, Result};
+use substrate_core::{Error, InstanceName, InstanceState, Outcome, ResourceLimits, Result};
 
 use super::DockerSubstrate;
 use crate::convert::create::{memory_bytes, nano_cpus};
@@ -46,22 +46,12 @@ impl DockerSubstrate {
     }
 
     fn require_changeable(&self, limits: &ResourceLimits) -> Result<()> {
-        let capabilities = &self.descriptor.get().capabilities;
-        for (asked, feature) in [
-            (limits.cpu_cores.is_some(), Feature::CpuLimit),
-            (limits.memory_mb.is_some(), Feature::MemoryLimit),
-            (limits.network_mbps.is_some(), Feature::NetworkLimit),
-        ] {
-            if asked {
-                capabilities.require(feature)?;
-            }
-        }
         if limits.disk_gb.is_some() {
             return Err(Error::unsupported(
                 "disk_gb cannot be changed: Docker sets it when the container is created",
             ));
         }
-        Ok(())
+        limits.require_features(&self.descriptor.get().capabilities)
     }
 
     /// A kernel with cgroup v1 refuses a bound below the usage after other bounds of the same call were set;

@@ -58,16 +58,7 @@ pub(super) fn set_limits(
     limits: &ResourceLimits,
 ) -> Result<()> {
     limits.validate()?;
-    for (asked, feature) in [
-        (limits.cpu_cores.is_some(), Feature::CpuLimit),
-        (limits.memory_mb.is_some(), Feature::MemoryLimit),
-        (limits.disk_gb.is_some(), Feature::DiskLimit),
-        (limits.network_mbps.is_some(), Feature::NetworkLimit),
-    ] {
-        if asked {
-            capabilities.require(feature)?;
-        }
-    }
+    limits.require_features(capabilities)?;
     let record = change.state.instance(name)?;
     if record.is_up() && !capabilities.can(Feature::LiveLimits) {
         return Err(wrong_state(name, record.state, "limits change only while it is stopped"));
