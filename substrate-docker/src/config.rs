@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use substrate_core::config::Environment;
+use substrate_core::config::{Environment, Location, Section};
 use substrate_core::{Error, ResourceLimits, Result};
+
+use crate::substrate::PROVIDER_TYPE;
 
 /// Where a daemon is, when nothing says otherwise.
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
@@ -189,6 +191,27 @@ impl DockerConfig {
         self
     }
 
+    /// The settings of a section, with the variables of Docker's own tools over them or under them.
+    ///
+    /// Over the file for the substrate that is called `docker`, as every Docker tool has it: `DOCKER_HOST` says
+    /// which daemon, and its TLS variables come with it. Under the file for a substrate with a name of its own:
+    /// a variable that moved `docker-paris` *and* `docker-lyon` to one daemon would be nobody's wish. A
+    /// `SUBSTRATE_…` variable names its substrate, and wins over both.
+    ///
+    /// # Errors
+    /// `InvalidInput` with every problem of the section.
+    pub fn from_section(name: &str, section: &Section) -> Result<Self> {
+        let mut config: Self = section.parse()?;
+        let environment = section.environment();
+        let is_named_here = matches!(section.location_of("host"), Some(Location::Environment { .. }));
+        let is_set = environment.get("DOCKER_HOST").is_some_and(|host| !host.is_empty());
+        if name == PROVIDER_TYPE && is_set && !is_named_here {
+            config.host = None;
+            config.tls = None;
+        }
+        Ok(config.with_environment(environment))
+    }
+
     /// Sets the daemon's address.
     #[must_use]
     pub fn with_host(mut self, host: impl Into<String>) -> Self {
@@ -257,6 +280,8 @@ fn parse_host(text: &str, default_port: u16) -> Result<Host> {
 
 #[cfg(test)]
 mod tests {
+    use substrate_core::config::Config;
+
     use super::*;
 
     #[test]
@@ -296,8 +321,32 @@ mod tests {
         }
     }
 
+    fn host_of(name: &str, file: &str, environment: &[(&str, &str)]) -> Option<String> {
+        let environment = Environment::from_iter(environment.iter().copied());
+        let text = format!("substrates: {{{name}: {{type: docker, {file}}}}}");
+        let config = Config::from_yaml_with("substrate.yaml", &text, environment).unwrap();
+        let section = &config.substrate(name).unwrap().section;
+        DockerConfig::from_section(name, section).unwrap().host
+    }
+
     #[test]
-    fn the_environment_fills_in_and_never_overrides() {
+    fn docker_host_wins_over_the_file_for_the_substrate_called_docker_only() {
+        let host = ("DOCKER_HOST", "unix:///environment");
+        assert_eq!(
+            host_of("docker", "host: 'unix:///file'", &[host]).as_deref(),
+            Some("unix:///environment")
+        );
+        assert_eq!(host_of("paris", "host: 'unix:///file'", &[host]).as_deref(), Some("unix:///file"));
+        assert_eq!(host_of("paris", "", &[host]).as_deref(), Some("unix:///environment"));
+        let named = ("SUBSTRATE_DOCKER_HOST", "unix:///named");
+        assert_eq!(
+            host_of("docker", "host: 'unix:///file'", &[host, named]).as_deref(),
+            Some("unix:///named")
+        );
+    }
+
+    #[test]
+    fn the_environment_fills_in_what_was_left_out() {
         let environment = Environment::from_iter([
             ("DOCKER_HOST", "tcp://h:2376"),
             ("DOCKER_TLS_VERIFY", "1"),

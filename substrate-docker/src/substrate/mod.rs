@@ -82,8 +82,8 @@ impl DockerSubstrate {
         Self::new(PROVIDER_TYPE, DockerConfig::default().with_environment(&Environment::from_process()))
     }
 
-    /// A substrate from its section of a configuration; the variables of Docker's own tools fill in what it
-    /// leaves out. Fits [`Registry::register`](substrate_core::registry::Registry::register):
+    /// A substrate from its section of a configuration; see [`DockerConfig::from_section`] for the variables of
+    /// Docker's own tools. Fits [`Registry::register`](substrate_core::registry::Registry::register):
     ///
     /// ```
     /// # use substrate_core::registry::Registry;
@@ -96,8 +96,7 @@ impl DockerSubstrate {
     /// # Errors
     /// `InvalidInput` with every problem of the section; those of [`new`](Self::new).
     pub fn from_section(name: &str, section: &Section) -> Result<Arc<dyn Substrate>> {
-        let config: DockerConfig = section.parse()?;
-        Ok(Arc::new(Self::new(name, config.with_environment(section.environment()))?))
+        Ok(Arc::new(Self::new(name, DockerConfig::from_section(name, section)?)?))
     }
 
     /// Puts an error into the context of a call.
