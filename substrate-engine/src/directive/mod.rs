@@ -1,0 +1,18 @@
+//! Directives: what is to be done on a resource when an action happens to it.
+//!
+//! A directive is typed and checked with the rest of the blueprint, before anything runs. Built in: `exec`,
+//! `wait-for`, `files` and `cloud-init`; a program registers its own in a [`DirectiveRegistry`].
+
+mod action;
+mod cloud_init;
+mod exec;
+mod files;
+mod registry;
+mod wait_for;
+
+pub use action::Action;
+pub use cloud_init::CloudInit;
+pub use exec::Exec;
+pub use files::Files;
+pub use registry::{CheckedDirective, Directive, DirectiveRegistry};
+pub use wait_for::WaitFor;

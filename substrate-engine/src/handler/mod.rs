@@ -1,0 +1,22 @@
+//! Handlers: what the kinds of resources mean, and what each asks of its facility.
+//!
+//! A handler turns the specs of a document into **properties**: plain data in one canonical form (`8GB` and
+//! `8000MB` are the same number of MiB), from which plans are made and which the journal keeps. It touches nothing:
+//! interpreting is pure, so a whole deployment is checked before the first call is made.
+
+mod compute;
+mod interpretation;
+mod network;
+mod registry;
+mod service;
+mod short_form;
+mod storage;
+mod workload;
+
+pub use compute::ComputeHandler;
+pub use interpretation::{ChangeEffect, Interpretation, Mention, Need, Requirement, Subject};
+pub use network::{NetworkHandler, NetworkSpecs};
+pub use registry::{HandlerRegistry, RegistrationError, ResourceHandler};
+pub use service::ServiceHandler;
+pub use storage::{StorageHandler, StorageSpecs};
+pub use workload::WorkloadSpecs;

@@ -1,0 +1,162 @@
+//! `type: network`: a network, and who is in it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use substrate_core::config::{ConfigError, Problem, Section};
+use substrate_core::{Feature, NetworkName, NetworkSpec, Operation};
+
+use super::interpretation::{ChangeEffect, Interpretation, Mention, Need, Subject};
+use super::registry::ResourceHandler;
+
+/// Types that say what the network carries, not what it is made of. No technology has a driver of such a name.
+const TRAFFIC_TYPES: [&str; 4] = ["http", "https", "tcp", "udp"];
+
+/// A network.
+#[derive(Debug, Clone, Copy)]
+pub struct NetworkHandler;
+
+/// The specs of a `network` resource.
+///
+/// | key | |
+/// |---|---|
+/// | `type`, or `driver` | the technology's word (`bridge`, `overlay`), or what it carries: `http`, `https`, `tcp`, `udp` |
+/// | `subnet`, `gateway` | addresses, in CIDR form and plain |
+/// | `internal` | without a way out |
+/// | `backends` | instances of the blueprint that are attached to it |
+/// | `algorithm` | how a balancer in front of it shall choose; only with a type of traffic |
+/// | `labels`, `options` | maps |
+///
+/// What a network carries and the `algorithm` are no business of a substrate's network. They are written into its
+/// labels (`network.type`, `network.algorithm`), where a balancer finds them.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSpecs {
+    #[serde(default, rename = "type", alias = "driver")]
+    network_type: Option<String>,
+    #[serde(default)]
+    subnet: Option<String>,
+    #[serde(default)]
+    gateway: Option<IpAddr>,
+    #[serde(default)]
+    internal: bool,
+    #[serde(default)]
+    backends: Vec<String>,
+    #[serde(default)]
+    algorithm: Option<String>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    options: Map<String, Value>,
+}
+
+impl NetworkSpecs {
+    fn carries(&self) -> Option<&str> {
+        self.network_type.as_deref().filter(|kind| TRAFFIC_TYPES.contains(kind))
+    }
+
+    /// The network that these specs describe. Ownership marks are not in it: the deployment adds them.
+    #[must_use]
+    pub fn network_spec(&self, name: NetworkName) -> NetworkSpec {
+        let mut network = NetworkSpec::new(name);
+        match self.carries() {
+            Some(traffic) => {
+                network.labels.insert("network.type", traffic);
+            }
+            None => network.driver.clone_from(&self.network_type),
+        }
+        if let Some(algorithm) = &self.algorithm {
+            network.labels.insert("network.algorithm", algorithm);
+        }
+        network.subnet.clone_from(&self.subnet);
+        network.gateway = self.gateway;
+        network.internal = self.internal;
+        network.labels.extend(self.labels.clone());
+        network.options.clone_from(&self.options);
+        network
+    }
+
+    /// The instances that are attached to it.
+    #[must_use]
+    pub fn backends(&self) -> &[String] {
+        &self.backends
+    }
+
+    fn check(&self, specs: &Section) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut wrong = |path: &str, message: &str| {
+            let place = specs.location_of(path).or(specs.location()).cloned();
+            problems.push(Problem::new(format!("{}.{path}", specs.name()), message).at(place));
+        };
+        match self.subnet.as_deref().map(parse_subnet) {
+            Some(None) => wrong("subnet", "`subnet` must be in CIDR form, such as `10.1.0.0/24`"),
+            Some(Some((network, _)))
+                if self.gateway.is_some_and(|gateway| gateway.is_ipv4() != network.is_ipv4()) =>
+            {
+                wrong("gateway", "`gateway` must be of the same family as `subnet`");
+            }
+            _ => {}
+        }
+        if self.algorithm.is_some() && self.carries().is_none() {
+            wrong("algorithm", "`algorithm` needs a `type` of traffic: `http`, `https`, `tcp` or `udp`");
+        }
+        problems
+    }
+}
+
+fn parse_subnet(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, prefix) = text.split_once('/')?;
+    let (address, prefix) = (address.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?);
+    let longest = if address.is_ipv4() { 32 } else { 128 };
+    (prefix <= longest).then_some((address, prefix))
+}
+
+impl ResourceHandler for NetworkHandler {
+    fn kind(&self) -> &str {
+        "network"
+    }
+
+    fn interpret(&self, subject: Subject<'_>) -> Result<Interpretation, ConfigError> {
+        let specs = subject.specs;
+        let typed: NetworkSpecs = specs.parse()?;
+        let mut problems = typed.check(specs);
+        let name = subject.name.parse::<NetworkName>();
+        problems.extend(name.as_ref().err().map(|error| specs.problem(error.message().to_owned())));
+        let Ok(name) = name else { return Err(problems.into_iter().collect()) };
+        if !problems.is_empty() {
+            return Err(problems.into_iter().collect());
+        }
+        let mut needs = vec![
+            Need::at(specs, "", Operation::CreateNetwork),
+            Need::at(specs, "", Operation::DeleteNetwork),
+        ];
+        let labelled = [
+            ("labels", !typed.labels.is_empty()),
+            ("type", typed.carries().is_some()),
+            ("algorithm", typed.algorithm.is_some()),
+        ];
+        if let Some((path, _)) = labelled.into_iter().find(|(_, asked)| *asked) {
+            needs.push(Need::at(specs, path, Feature::ResourceLabels));
+        }
+        if !typed.backends.is_empty() {
+            needs.push(Need::at(specs, "backends", Operation::AttachNetwork));
+        }
+        let mentions = typed.backends.iter().enumerate().map(|(index, name)| Mention {
+            name: name.clone(),
+            location: specs.location_of(&format!("backends.{index}")).cloned(),
+            must_exist: true,
+        });
+        let mut properties = serde_json::to_value(typed.network_spec(name)).unwrap_or_default();
+        if let Value::Object(fields) = &mut properties {
+            fields.remove("name");
+            fields.insert("backends".to_owned(), typed.backends.clone().into());
+        }
+        Ok(Interpretation { mentions: mentions.collect(), properties, needs, replicas: None })
+    }
+
+    fn effect_of(&self, property: &str) -> ChangeEffect {
+        if property == "backends" { ChangeEffect::Update } else { ChangeEffect::Replace }
+    }
+}
