@@ -46,6 +46,8 @@ pub(crate) enum Bug {
     AttachIgnoresTheAddress,
     NetworkInUseIsDeleted,
     VolumeIsAdopted,
+    /// Every watch begins with a gap.
+    WatchAlwaysGaps,
     WatchLosesStops,
     UndeclaredLimitIsIgnored,
     UndeclaredOperationWorks,

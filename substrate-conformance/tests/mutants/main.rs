@@ -89,6 +89,7 @@ mutants! {
     attach_ignores_the_address: AttachIgnoresTheAddress => attaching_gives_the_address_asked_for;
     network_in_use_is_deleted: NetworkInUseIsDeleted => delete_of_a_network_in_use_is_a_conflict;
     volume_is_adopted: VolumeIsAdopted => a_taken_volume_name_is_already_exists;
+    watch_always_gaps: WatchAlwaysGaps => a_gap_is_an_exception;
     watch_loses_stops: WatchLosesStops => a_life_is_watched_in_order;
     connects_only_once: ConnectsOnlyOnce => connecting_again_is_success;
     says_that_it_is_not_connected: SaysThatItIsNotConnected => a_connected_handle_says_so;

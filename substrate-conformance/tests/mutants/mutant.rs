@@ -493,6 +493,10 @@ impl Substrate for Mutant {
 
     async fn watch(&self, options: &WatchOptions) -> Result<WatchStream> {
         let stream = self.inner.watch(options).await?;
+        if self.has(Bug::WatchAlwaysGaps) {
+            let gap = WatchItem::Gap { reason: "always".to_owned() };
+            return Ok(futures_util::stream::once(std::future::ready(Ok(gap))).chain(stream).boxed());
+        }
         if !self.has(Bug::WatchLosesStops) {
             return Ok(stream);
         }
