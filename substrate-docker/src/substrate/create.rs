@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::models::{ContainerCreateBody, NetworkConnectRequest};
+use bollard::models::NetworkConnectRequest;
 use serde::Deserialize;
 use serde_json::Value;
 use substrate_core::{
@@ -15,6 +15,7 @@ use substrate_core::{
 use super::DockerSubstrate;
 use super::waiting::Wait;
 use crate::client::Target;
+use crate::config::PullPolicy;
 use crate::convert::create::{body, endpoint};
 use crate::convert::instance::Inspection;
 use crate::name::{check_new_container, is_volume_name};
@@ -27,6 +28,12 @@ const SEVERAL_NETWORKS: u64 = 44;
 /// Networks that give no fixed addresses.
 const NETWORKS_WITHOUT_ADDRESSES: [&str; 3] = ["bridge", "host", "none"];
 
+/// Whether the daemon refused because it has no such image: Docker's words and Podman's.
+fn lacks_image(error: &Error) -> bool {
+    let message = error.message().to_ascii_lowercase();
+    error.is_not_found() && (message.contains("no such image") || message.contains("image not known"))
+}
+
 impl DockerSubstrate {
     pub(super) async fn validate(&self, config: &InstanceConfig) -> Result<()> {
         let config = self.checked(config)?;
@@ -36,7 +43,7 @@ impl DockerSubstrate {
     pub(super) async fn create(&self, config: &InstanceConfig) -> Result<Arc<Instance>> {
         let config = self.checked(config)?;
         self.check_references(&config).await?;
-        if let Some(image) = &config.image {
+        if let (Some(image), PullPolicy::Always) = (&config.image, self.config.pull_policy) {
             self.provide_image(image).await?;
         }
         let networks: Vec<&NetworkConfig> = config.networks.iter().collect();
@@ -46,7 +53,16 @@ impl DockerSubstrate {
             networks.split_at(networks.len().min(1))
         };
         let body = body(&config, DockerOptions::of(&config)?, inside)?;
-        let id = self.create_named(&config.name, body).await?;
+        let body = serde_json::to_value(body)
+            .map_err(|error| Error::internal(format!("the container cannot be written as JSON: {error}")))?;
+        // The image is there, nearly always: asking first would cost every creation a round trip.
+        let id = match (self.create_named(&config.name, &body).await, &config.image) {
+            (Err(error), Some(image)) if lacks_image(&error) => {
+                self.provide_image(image).await?;
+                self.create_named(&config.name, &body).await?
+            }
+            (result, _) => result?,
+        };
         match self.complete(&id, after).await {
             Ok(instance) => Ok(Arc::new(instance)),
             Err(error) => Err(self.undo(&id, error).await),
@@ -92,12 +108,10 @@ impl DockerSubstrate {
     }
 
     /// Creates, waiting for a name that is held by a container on its way out.
-    async fn create_named(&self, name: &InstanceName, body: ContainerCreateBody) -> Result<String> {
-        let body = serde_json::to_value(body)
-            .map_err(|error| Error::internal(format!("the container cannot be written as JSON: {error}")))?;
+    async fn create_named(&self, name: &InstanceName, body: &Value) -> Result<String> {
         let mut wait = Wait::at_most(NAME_LIMIT);
         loop {
-            let result = self.create_from(name.as_str(), &body).await;
+            let result = self.create_from(name.as_str(), body).await;
             match result {
                 Ok(id) => return Ok(id),
                 Err(error) if error.is_already_exists() => {

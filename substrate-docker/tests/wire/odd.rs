@@ -95,3 +95,54 @@ async fn a_listener_left_behind_by_more_than_the_daemon_queues_is_told_of_a_gap(
     assert_eq!(events, 1500, "nothing that came is left out");
     assert!(items.iter().any(|item| matches!(item, Ok(WatchItem::Gap { .. }))));
 }
+
+/// A daemon that lacks the image until it was fetched.
+fn lacking_the_image() -> Server {
+    Server::new(|asked, before| match asked {
+        _ if asked.starts_with("POST /containers/create") && before == 0 => {
+            Answer::refusal(404, "No such image: busybox:1.36")
+        }
+        _ if asked.starts_with("POST /containers/create") => Answer::Json(201, format!(r#"{{"Id":"{ID}"}}"#)),
+        _ if asked.starts_with("GET /images/") => Answer::refusal(404, "No such image: busybox:1.36"),
+        _ if asked.starts_with("POST /images/create") => Answer::ok(r#"{"status":"Downloaded"}"#),
+        _ if asked.ends_with("/json") => crate::server::inspection("created"),
+        _ => usual(),
+    })
+}
+
+#[tokio::test]
+async fn a_missing_image_is_fetched_and_the_creation_repeated() {
+    let server = lacking_the_image();
+    let config = InstanceConfig::new("web".parse().unwrap()).with_image("busybox:1.36");
+    let instance = server.docker().create_instance(&config).await.unwrap();
+    assert_eq!(instance.state, InstanceState::Stopped);
+    let changes = server.changes();
+    let asked: Vec<&str> = changes.iter().filter_map(|request| request.split(['?', ' ']).nth(1)).collect();
+    assert_eq!(asked, ["/v1.41/containers/create", "/v1.41/images/create", "/v1.41/containers/create"]);
+    assert!(changes[1].contains("busybox") && changes[1].contains("1.36"), "{changes:?}");
+}
+
+#[tokio::test]
+async fn an_image_that_is_there_costs_no_request() {
+    let server = Server::new(|asked, _| match asked {
+        _ if asked.starts_with("POST /containers/create") => Answer::Json(201, format!(r#"{{"Id":"{ID}"}}"#)),
+        _ if asked.ends_with("/json") => crate::server::inspection("created"),
+        _ => usual(),
+    });
+    let docker = server.docker();
+    docker.connect().await.unwrap();
+    let before = server.requests().len();
+    let config = InstanceConfig::new("web".parse().unwrap()).with_image("busybox:1.36");
+    docker.create_instance(&config).await.unwrap();
+    assert_eq!(server.requests().len() - before, 2, "create, and look at what was made");
+}
+
+#[tokio::test]
+async fn where_fetching_is_forbidden_a_missing_image_is_not_found_and_says_what_to_do() {
+    let server = lacking_the_image();
+    let config = InstanceConfig::new("web".parse().unwrap()).with_image("busybox:1.36");
+    let docker = server.docker_that_never_fetches();
+    let error = docker.create_instance(&config).await.unwrap_err();
+    assert!(error.is_not_found() && error.hint().is_some(), "{error}");
+    assert_eq!(server.changes(), ["POST /v1.41/containers/create?name=web"]);
+}

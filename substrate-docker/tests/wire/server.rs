@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use substrate_docker::{DockerConfig, DockerSubstrate};
+use substrate_docker::{DockerConfig, DockerSubstrate, PullPolicy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -83,10 +83,15 @@ impl Server {
     }
 
     pub(crate) fn docker_within(&self, timeout: Duration) -> DockerSubstrate {
-        let config = DockerConfig::default()
-            .with_host(format!("unix://{}", self.path.display()))
-            .with_request_timeout(timeout);
-        DockerSubstrate::new("wire", config).unwrap()
+        DockerSubstrate::new("wire", self.config().with_request_timeout(timeout)).unwrap()
+    }
+
+    pub(crate) fn docker_that_never_fetches(&self) -> DockerSubstrate {
+        DockerSubstrate::new("wire", self.config().with_pull_policy(PullPolicy::Never)).unwrap()
+    }
+
+    fn config(&self) -> DockerConfig {
+        DockerConfig::default().with_host(format!("unix://{}", self.path.display()))
     }
 
     /// Everything that was asked, with its version.
