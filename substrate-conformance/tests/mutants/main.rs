@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests, outside of test functions too")]
 
 mod bug;
+mod distortion;
 mod mutant;
 
 use std::sync::Arc;

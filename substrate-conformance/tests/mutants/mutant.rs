@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use substrate_core::*;
 
 use crate::bug::Bug;
+use crate::distortion::distorted;
 
 /// The substrate inside, with the bug.
 pub(crate) struct Mutant {
@@ -493,14 +494,6 @@ impl Substrate for Mutant {
 
     async fn watch(&self, options: &WatchOptions) -> Result<WatchStream> {
         let stream = self.inner.watch(options).await?;
-        if self.has(Bug::WatchAlwaysGaps) {
-            let gap = WatchItem::Gap { reason: "always".to_owned() };
-            return Ok(futures_util::stream::once(std::future::ready(Ok(gap))).chain(stream).boxed());
-        }
-        if !self.has(Bug::WatchLosesStops) {
-            return Ok(stream);
-        }
-        let is_stop = |item: &Result<WatchItem>| matches!(item, Ok(WatchItem::Event { event, .. }) if event.kind == EventKind::Stopped);
-        Ok(stream.filter(move |item| std::future::ready(!is_stop(item))).boxed())
+        Ok(distorted(self.bug, stream))
     }
 }

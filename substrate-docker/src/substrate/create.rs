@@ -82,8 +82,9 @@ impl DockerSubstrate {
         let mut config = config.clone();
         config.limits = self.config.default_resources.limits().overlaid_with(&config.limits);
         let networks: Vec<&NetworkConfig> = config.networks.iter().collect();
-        let options = DockerOptions::of(&config)?;
-        body(&config, options, &networks)?;
+        // Made again when it is sent: what is wrong must be said before the daemon is asked anything, and how many
+        // networks go inside is known only after a version was agreed on with it.
+        body(&config, DockerOptions::of(&config)?, &networks)?;
         Ok(config)
     }
 
