@@ -52,15 +52,21 @@
 
 pub mod directive;
 pub mod document;
+mod engine;
 pub mod graph;
 pub mod handler;
+pub mod journal;
 pub mod model;
 pub mod plan;
+mod readiness;
+pub mod run;
 mod schema;
 mod validation;
 
 pub use document::{Documents, Reader};
+pub use engine::{Engine, EngineBuilder, EngineError, EngineSettings, Pattern, RollbackOptions, Selector};
+pub use journal::JournalStore;
+pub use readiness::{PortProbe, TcpProbe};
+pub use run::{Report, RunOptions};
 pub use schema::schema;
-pub use validation::{
-    Desired, DesiredManifest, DesiredResource, Facilities, Group, Interpreted, Rules, validate,
-};
+pub use validation::{Desired, DesiredResource, Facilities, Group, Interpreted, Rules, validate};

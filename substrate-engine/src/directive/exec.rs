@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use substrate_core::config::{ConfigError, Section, duration};
-use substrate_core::{Command, Feature, Operation};
+use substrate_core::{Command, Error, Feature, Operation, Result};
 
-use super::{Action, CheckedDirective, Directive};
+use super::{Action, CheckedDirective, Directive, DirectiveSite};
 use crate::handler::Need;
 
 /// Runs a command inside the instance, after it was started, or before it is stopped or removed.
@@ -36,6 +38,16 @@ struct Settings {
     on: Vec<When>,
 }
 
+impl Settings {
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.command.clone()).with_timeout(self.timeout);
+        command.environment = self.environment.iter().collect();
+        command.user.clone_from(&self.user);
+        command.working_directory.clone_from(&self.working_directory);
+        command
+    }
+}
+
 /// The actions around which an instance runs.
 #[derive(Clone, Copy, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,19 +68,16 @@ fn on_deploy() -> Vec<When> {
     vec![When::Deploy]
 }
 
+#[async_trait]
 impl Directive for Exec {
     fn name(&self) -> &str {
         "exec"
     }
 
-    fn check(&self, settings: &Section) -> Result<CheckedDirective, ConfigError> {
+    fn check(&self, settings: &Section) -> std::result::Result<CheckedDirective, ConfigError> {
         let typed: Settings = settings.parse()?;
-        let mut command = Command::new(typed.command.clone());
-        command.environment = typed.environment.iter().collect();
-        command.user.clone_from(&typed.user);
-        command.working_directory.clone_from(&typed.working_directory);
         let wrong = |message: String| ConfigError::from(settings.problem(message));
-        command.validate().map_err(|error| wrong(format!("`exec`: {}", error.message())))?;
+        typed.command().validate().map_err(|error| wrong(format!("`exec`: {}", error.message())))?;
         if typed.on.is_empty() {
             return Err(wrong("`on` is empty: name the actions, such as `on: [deploy]`".to_owned()));
         }
@@ -92,5 +101,11 @@ impl Directive for Exec {
         let actions: Vec<Action> = actions.collect();
         let properties = serde_json::to_value(&typed).unwrap_or_default();
         Ok(CheckedDirective::new("exec", actions, properties).needing(needs))
+    }
+
+    async fn run(&self, settings: &Value, on: &DirectiveSite<'_>) -> Result<()> {
+        let settings = Settings::deserialize(settings)
+            .map_err(|error| Error::internal(format!("the settings of `exec` cannot be read: {error}")))?;
+        on.execute(&settings.command()).await
     }
 }

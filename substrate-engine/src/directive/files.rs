@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use substrate_core::config::{ConfigError, Problem, Section};
-use substrate_core::{Feature, Operation};
+use substrate_core::{Command, Error, Feature, Operation, Result};
 
-use super::{Action, CheckedDirective, Directive};
+use super::{Action, CheckedDirective, Directive, DirectiveSite};
 use crate::handler::Need;
 
 /// Writes files into the instance after it was started: each with its path, its content and, if wanted, a mode.
@@ -29,12 +31,13 @@ struct OneFile {
     owner: Option<String>,
 }
 
+#[async_trait]
 impl Directive for Files {
     fn name(&self) -> &str {
         "files"
     }
 
-    fn check(&self, settings: &Section) -> Result<CheckedDirective, ConfigError> {
+    fn check(&self, settings: &Section) -> std::result::Result<CheckedDirective, ConfigError> {
         let files: Vec<OneFile> = settings.parse()?;
         let mut problems = Vec::new();
         let mut seen = HashSet::with_capacity(files.len());
@@ -67,4 +70,31 @@ impl Directive for Files {
         let properties = serde_json::to_value(&files).unwrap_or_default();
         Ok(CheckedDirective::new("files", [Action::Deploy], properties).needing(needs))
     }
+
+    async fn run(&self, settings: &Value, on: &DirectiveSite<'_>) -> Result<()> {
+        let files = Vec::<OneFile>::deserialize(settings)
+            .map_err(|error| Error::internal(format!("the settings of `files` cannot be read: {error}")))?;
+        for file in files {
+            write(&file, on).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes beside the file and renames, so that nobody ever reads half of it.
+async fn write(file: &OneFile, on: &DirectiveSite<'_>) -> Result<()> {
+    let folder = file.path.rsplit_once('/').map(|(folder, _)| folder).filter(|folder| !folder.is_empty());
+    if let Some(folder) = folder {
+        on.execute(&Command::new(["mkdir", "-p", folder])).await?;
+    }
+    let unfinished = format!("{}.substrate-new", file.path);
+    let content = file.content.clone().into_bytes();
+    on.execute(&Command::new(["cp", "/dev/stdin", &unfinished]).with_input(content)).await?;
+    if let Some(mode) = &file.mode {
+        on.execute(&Command::new(["chmod", mode, &unfinished])).await?;
+    }
+    if let Some(owner) = &file.owner {
+        on.execute(&Command::new(["chown", owner, &unfinished])).await?;
+    }
+    on.execute(&Command::new(["mv", "-f", &unfinished, &file.path])).await
 }

@@ -14,5 +14,5 @@ pub use action::Action;
 pub use cloud_init::CloudInit;
 pub use exec::Exec;
 pub use files::Files;
-pub use registry::{CheckedDirective, Directive, DirectiveRegistry};
+pub use registry::{CheckedDirective, Directive, DirectiveRegistry, DirectiveSite};
 pub use wait_for::WaitFor;

@@ -4,13 +4,21 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use serde_json::Value;
 use substrate_core::config::{ConfigError, Section, nearest, quoted};
+use substrate_core::{Command, Error, InstanceName, Operation, Substrate};
 
 use super::{Action, CloudInit, Exec, Files, WaitFor};
 use crate::handler::{Need, RegistrationError};
+use crate::model::{Readiness, ResourceId};
+use crate::readiness::{PortProbe, wait_until};
 
-/// One kind of directive. Pure, like a [`ResourceHandler`](crate::handler::ResourceHandler).
+/// One kind of directive: what its settings mean, and what is done on an instance.
+///
+/// [`check`](Self::check) is pure. The other two get the settings that it returned as properties, with references
+/// replaced by what they refer to.
+#[async_trait]
 pub trait Directive: Send + Sync + fmt::Debug {
     /// Its name, as documents use it.
     fn name(&self) -> &str;
@@ -20,6 +28,89 @@ pub trait Directive: Send + Sync + fmt::Debug {
     /// # Errors
     /// All mistakes in them at once, each with its place.
     fn check(&self, settings: &Section) -> Result<CheckedDirective, ConfigError>;
+
+    /// Changes the properties that the instance is about to be created with. Does nothing unless it is overridden.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](substrate_core::ErrorKind::InvalidInput) for properties that it cannot change.
+    fn prepare(&self, settings: &Value, properties: &mut Value) -> substrate_core::Result<()> {
+        let _ = (settings, properties);
+        Ok(())
+    }
+
+    /// Does its work on an instance, after it was started or before it is stopped. Does nothing unless it is
+    /// overridden.
+    ///
+    /// After a crash in the middle it is run again, so it is run at least once.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being done; the resource has then failed.
+    async fn run(&self, settings: &Value, on: &DirectiveSite<'_>) -> substrate_core::Result<()> {
+        let _ = (settings, on);
+        Ok(())
+    }
+}
+
+/// The instance that a directive works on.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct DirectiveSite<'a> {
+    /// Which resource it is.
+    pub id: &'a ResourceId,
+    /// The facility.
+    pub substrate: &'a dyn Substrate,
+    /// What it is called there.
+    pub instance: &'a InstanceName,
+    pub(crate) probe: &'a dyn PortProbe,
+}
+
+impl DirectiveSite<'_> {
+    /// Waits until a condition holds.
+    ///
+    /// # Errors
+    /// [`Timeout`](substrate_core::ErrorKind::Timeout) with what was seen last, and
+    /// [`Conflict`](substrate_core::ErrorKind::Conflict) as soon as the instance has ended.
+    pub async fn wait_until(&self, readiness: &Readiness) -> substrate_core::Result<()> {
+        wait_until(readiness, self.substrate, self.instance, self.probe).await
+    }
+
+    /// Runs a command inside the instance; its exit code must be 0.
+    ///
+    /// # Errors
+    /// [`Internal`](substrate_core::ErrorKind::Internal) with the end of what it said when it failed, and those of
+    /// [`Substrate::execute_command`].
+    pub async fn execute(&self, command: &Command) -> substrate_core::Result<()> {
+        let output = self.substrate.execute_command(self.instance, command).await?;
+        if output.success() {
+            return Ok(());
+        }
+        // What a command prints may hold anything, so only the program is named, and only its complaint is shown.
+        let program = command.argv.first().map(String::as_str).unwrap_or_default();
+        let complaint = last_line(&output.stderr_text());
+        Err(Error::internal(format!("`{program}` ended with {}{complaint}", output.status))
+            .with_operation(Operation::ExecuteCommand)
+            .with_instance(self.instance))
+    }
+}
+
+fn last_line(text: &str) -> String {
+    const LONGEST: usize = 200;
+    match text.lines().rev().find(|line| !line.trim().is_empty()) {
+        Some(line) => format!(
+            ": {}",
+            line.trim().chars().take(LONGEST).flat_map(char::escape_debug).collect::<String>()
+        ),
+        None => String::new(),
+    }
+}
+
+impl fmt::Debug for DirectiveSite<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DirectiveSite")
+            .field("id", self.id)
+            .field("instance", self.instance)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A directive that was found in order.

@@ -171,7 +171,7 @@ fn read_directives(directives: Section, problems: &mut Vec<Problem>) -> Vec<Dire
 }
 
 /// The section with variables replaced, and whether something went wrong.
-fn substituted(scope: &Scope, section: Section, problems: &mut Vec<Problem>) -> (Section, bool) {
+pub(super) fn substituted(scope: &Scope, section: Section, problems: &mut Vec<Problem>) -> (Section, bool) {
     match scope.apply(section) {
         Ok(section) => (section, false),
         Err(failed) => {

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use substrate_core::config::duration;
 
+use crate::directive::Action;
 use crate::model::{Address, Condition, Lifecycle, Name, Readiness, Version};
 
 /// A blueprint.
@@ -176,6 +177,10 @@ pub(crate) struct ManifestForm<S: Default> {
     #[serde(default)]
     #[allow(dead_code, reason = "read by the handler")]
     pub(crate) spec: S,
+    /// The facility, for kinds that live on one: its name or type, or `{provider: …}`.
+    #[serde(default, rename = "engineSelector")]
+    #[allow(dead_code, reason = "read with places")]
+    pub(crate) engine_selector: S,
 }
 
 /// Who a manifest is, and when it is applied.
@@ -200,7 +205,8 @@ pub(crate) struct ManifestMetadataForm {
     pub(crate) skip_delete_all: bool,
     /// Another action in the place of one.
     #[serde(default)]
-    pub(crate) action_overrides: BTreeMap<String, String>,
+    #[schemars(with = "BTreeMap<String, Action>")]
+    pub(crate) action_overrides: BTreeMap<Action, Action>,
 }
 
 /// The two orders of a manifest.

@@ -1,9 +1,12 @@
 //! `kind: SystemBlueprint` and `kind: ComputeNode | …`, rewritten into the blueprint form.
 
+use std::sync::Arc;
+
 use serde::de::IgnoredAny;
 use substrate_core::config::{ConfigError, Problem, Section, nearest, quoted};
 
 use super::form::{KindForm, KindMetadataForm};
+use crate::model::Located;
 
 /// The kind that holds a whole blueprint.
 pub(super) const BLUEPRINT: &str = "SystemBlueprint";
@@ -84,14 +87,7 @@ pub(super) fn rewrite_resource(document: &Section, kind: &str, problems: &mut Ve
     entries.extend(version.map(|version| ("version".to_owned(), version)));
     entries.extend(document.child("spec").map(|spec| ("specs".to_owned(), spec)));
     if let Some(selector) = document.child("engineSelector") {
-        let provider = match selector.is_map() {
-            true => selector.child("provider").or_else(|| selector.child("name")),
-            false => Some(selector.clone()),
-        };
-        match provider {
-            Some(provider) => entries.push(("provider".to_owned(), provider)),
-            None => problems.push(selector.problem("`engineSelector` names a facility: `{provider: NAME}`")),
-        }
+        entries.extend(selected(&selector, problems).map(|provider| ("provider".to_owned(), provider)));
     }
     if let Some(metadata) = document.child("metadata") {
         if let Err(error) = metadata.parse::<KindMetadataForm<IgnoredAny>>() {
@@ -110,6 +106,29 @@ pub(super) fn rewrite_resource(document: &Section, kind: &str, problems: &mut Ve
         }
     }
     Section::from_entries(document, entries)
+}
+
+/// The facility that an `engineSelector` names.
+pub(super) fn provider_of(selector: &Section, problems: &mut Vec<Problem>) -> Option<Located<Arc<str>>> {
+    let provider = selected(selector, problems)?;
+    match provider.parse::<String>() {
+        Ok(name) => Some(Located { value: Arc::from(name), location: provider.location().cloned() }),
+        Err(error) => {
+            problems.extend(error.into_problems());
+            None
+        }
+    }
+}
+
+fn selected(selector: &Section, problems: &mut Vec<Problem>) -> Option<Section> {
+    let provider = match selector.is_map() {
+        true => selector.child("provider").or_else(|| selector.child("name")),
+        false => Some(selector.clone()),
+    };
+    if provider.is_none() {
+        problems.push(selector.problem("`engineSelector` names a facility: `{provider: NAME}`"));
+    }
+    provider
 }
 
 fn check_head(document: &Section, problems: &mut Vec<Problem>) {

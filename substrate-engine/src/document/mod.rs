@@ -1,8 +1,8 @@
-//! Reading documents: YAML in, [`Blueprint`]s and [`Manifest`]s out, every mistake in its place.
+//! Reading documents: YAML in, [`Blueprint`]s out, every mistake in its place.
 //!
 //! Three shapes load into one model: the blueprint form (`resources:` at the top), the kind form
 //! (`kind: SystemBlueprint`, and `kind: ComputeNode | NetworkLink | StorageVolume | ServiceInstance` for single
-//! resources), and manifests of any other registered kind. The kind form is rewritten into the blueprint form, piece
+//! resources), and manifests of any other registered kind, which are the resources of a blueprint called `manifests`. The kind form is rewritten into the blueprint form, piece
 //! by piece and with the places kept, so there is one reader and one set of rules.
 
 mod blueprint;
@@ -14,7 +14,7 @@ mod variables;
 
 use substrate_core::config::Problem;
 
-use crate::model::{Blueprint, Manifest};
+use crate::model::Blueprint;
 
 pub use reader::Reader;
 pub(crate) use variables::{references_of, without_consequences};
@@ -23,10 +23,8 @@ pub(crate) use variables::{references_of, without_consequences};
 /// of them come in one report.
 #[derive(Debug, Clone, Default)]
 pub struct Documents {
-    /// The blueprints, in the order of the sources.
+    /// The blueprints, in the order of the sources; the one of the manifests behind those of its file.
     pub blueprints: Vec<Blueprint>,
-    /// The manifests, in the order of the sources.
-    pub manifests: Vec<Manifest>,
     pub(crate) problems: Vec<Problem>,
 }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use substrate_core::config::{Environment, Location, Problem, Section, quoted};
 
@@ -10,7 +11,8 @@ use super::Documents;
 use super::blueprint::read_blueprint;
 use super::kind_form::{BLUEPRINT, resource_type, rewrite_blueprint, rewrite_resource};
 use super::manifest::read_manifest;
-use crate::model::{Name, Variables};
+use super::variables::Scope;
+use crate::model::{Blueprint, Name, Resource, Variables};
 
 /// Larger files are refused unread, as the core refuses larger texts.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -97,6 +99,7 @@ impl Reader {
     fn read_source(&self, source: &str, sections: Vec<Section>, documents: &mut Documents) {
         let file_name = name_of_source(source);
         let mut single_resources = Vec::new();
+        let mut manifests = Vec::new();
         let problems = &mut documents.problems;
         let first = documents.blueprints.len();
         for section in sections {
@@ -112,7 +115,10 @@ impl Reader {
                 Some(kind) => {
                     match resource_type(kind) {
                         Some(kind) => single_resources.push(rewrite_resource(&section, kind, problems)),
-                        None => documents.manifests.extend(read_manifest(&section, problems)),
+                        None => {
+                            let scope = Scope::new(None, &self.variables, problems);
+                            manifests.extend(read_manifest(section, &scope, problems));
+                        }
                     }
                     continue;
                 }
@@ -131,6 +137,7 @@ impl Reader {
             documents.blueprints.push(read_blueprint(blueprint, &self.variables, &file_name, problems));
         }
         self.add_single_resources(first, &file_name, single_resources, documents);
+        add_manifests(manifests, documents);
     }
 
     /// Resources that stand alone belong to the blueprint of their file, and if it has none, to one that is named
@@ -158,16 +165,30 @@ impl Reader {
     }
 }
 
+/// All manifests of a reading are one blueprint: they name none, and depend on each other across files.
+fn add_manifests(manifests: Vec<Resource>, documents: &mut Documents) {
+    if manifests.is_empty() {
+        return;
+    }
+    let manifests = manifests.into_iter().map(Arc::new);
+    match documents.blueprints.iter_mut().find(|one| one.name.value == Name::manifests()) {
+        Some(blueprint) => blueprint.resources.extend(manifests),
+        None => {
+            let mut blueprint = Blueprint::new(Name::manifests());
+            blueprint.resources.extend(manifests);
+            documents.blueprints.push(blueprint);
+        }
+    }
+}
+
 fn report_repeated_names(documents: &mut Documents) {
     let mut seen = std::collections::HashMap::new();
-    let blueprints = documents.blueprints.iter().map(|one| ("blueprint", &one.name));
-    let manifests = documents.manifests.iter().map(|one| ("manifest", &one.name));
     let mut problems = Vec::new();
-    for (what, name) in blueprints.chain(manifests) {
-        if let Some(first) = seen.insert((what, &name.value), name.location.as_ref()) {
+    for name in documents.blueprints.iter().map(|one| &one.name) {
+        if let Some(first) = seen.insert(&name.value, name.location.as_ref()) {
             let first = first.map(|at| format!(", first at {at}")).unwrap_or_default();
-            let message = format!("the {what} {} is defined twice{first}", quoted(name.value.as_str()));
-            problems.push(Problem::new(what, message).at(name.location.clone()));
+            let message = format!("the blueprint {} is defined twice{first}", quoted(name.value.as_str()));
+            problems.push(Problem::new("blueprint", message).at(name.location.clone()));
         }
     }
     documents.problems.extend(problems);

@@ -4,6 +4,8 @@ use serde_json::Value;
 use substrate_core::config::{Location, Section};
 use substrate_core::{Ability, InstanceKind};
 
+use crate::model::{Address, Name, Reference, Selection};
+
 /// What a handler is given: one resource, or one manifest.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
@@ -21,6 +23,9 @@ pub struct Interpretation {
     pub properties: Value,
     /// Other resources that the specs name.
     pub mentions: Vec<Mention>,
+    /// Outputs of other resources that matter to a property, though no `${…}` in the specs says so: when such an output
+    /// changes, the property has changed.
+    pub uses: Vec<(String, Reference)>,
     /// What the facility must be able to do.
     pub needs: Vec<Need>,
     /// How many instances the specs ask for; `None` leaves that to the resource's `count`.
@@ -32,6 +37,17 @@ impl Interpretation {
     #[must_use]
     pub fn new(properties: Value) -> Self {
         Self { properties, ..Self::default() }
+    }
+
+    /// Lets a property depend on which one another resource of the blueprint is: when that is made anew, the property
+    /// has changed.
+    #[must_use]
+    pub(crate) fn using(mut self, property: &str, resources: impl IntoIterator<Item = Name>) -> Self {
+        self.uses.extend(resources.into_iter().map(|name| {
+            let address = Address { blueprint: None, name, selection: Selection::Whole };
+            (property.to_owned(), Reference { address, output: "id".to_owned(), location: None })
+        }));
+        self
     }
 
     /// Adds something that the facility must be able to do.

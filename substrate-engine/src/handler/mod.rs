@@ -5,11 +5,13 @@
 //! interpreting is pure, so a whole deployment is checked before the first call is made.
 
 mod compute;
+mod instance;
 mod interpretation;
 mod network;
 mod registry;
 mod service;
 mod short_form;
+mod site;
 mod storage;
 mod workload;
 
@@ -18,5 +20,7 @@ pub use interpretation::{ChangeEffect, Interpretation, Mention, Need, Requiremen
 pub use network::{NetworkHandler, NetworkSpecs};
 pub use registry::{HandlerRegistry, RegistrationError, ResourceHandler};
 pub use service::ServiceHandler;
+pub(crate) use site::{Facility, Names};
+pub use site::{Found, Lists, Site};
 pub use storage::{StorageHandler, StorageSpecs};
 pub use workload::WorkloadSpecs;

@@ -3,13 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use async_trait::async_trait;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use substrate_core::config::{ConfigError, Problem, Section};
-use substrate_core::{Feature, NetworkName, NetworkSpec, Operation};
+use substrate_core::mark;
+use substrate_core::{
+    Error, Feature, InstanceFilter, Network, NetworkConfig, NetworkName, NetworkSpec, Operation, Result,
+};
 
 use super::interpretation::{ChangeEffect, Interpretation, Mention, Need, Subject};
 use super::registry::ResourceHandler;
+use super::site::{Found, Site};
+use crate::model::Name;
 
 /// Types that say what the network carries, not what it is made of. No technology has a driver of such a name.
 const TRAFFIC_TYPES: [&str; 4] = ["http", "https", "tcp", "udp"];
@@ -113,12 +119,13 @@ fn parse_subnet(text: &str) -> Option<(IpAddr, u8)> {
     (prefix <= longest).then_some((address, prefix))
 }
 
+#[async_trait]
 impl ResourceHandler for NetworkHandler {
     fn kind(&self) -> &str {
         "network"
     }
 
-    fn interpret(&self, subject: Subject<'_>) -> Result<Interpretation, ConfigError> {
+    fn interpret(&self, subject: Subject<'_>) -> std::result::Result<Interpretation, ConfigError> {
         let specs = subject.specs;
         let typed: NetworkSpecs = specs.parse()?;
         let mut problems = typed.check(specs);
@@ -153,10 +160,113 @@ impl ResourceHandler for NetworkHandler {
             fields.remove("name");
             fields.insert("backends".to_owned(), typed.backends.clone().into());
         }
-        Ok(Interpretation { mentions: mentions.collect(), properties, needs, replicas: None })
+        let backends = typed.backends.iter().filter_map(|name| Name::new(name).ok());
+        let interpretation =
+            Interpretation { mentions: mentions.collect(), needs, ..Interpretation::new(properties) };
+        Ok(interpretation.using("backends", backends))
     }
 
     fn effect_of(&self, property: &str) -> ChangeEffect {
         if property == "backends" { ChangeEffect::Update } else { ChangeEffect::Replace }
     }
+
+    async fn read(&self, site: &Site<'_>) -> Result<Option<Found>> {
+        if let Some(lists) = site.lists() {
+            return Ok(lists.networks().await?.get(site.name).map(|network| found(site, network)));
+        }
+        let networks = site.substrate()?.list_networks().await?;
+        Ok(networks.iter().find(|one| one.name.as_str() == site.name).map(|network| found(site, network)))
+    }
+
+    async fn create(&self, site: &Site<'_>, properties: &Value) -> Result<Found> {
+        let network = site.substrate()?.create_network(&network_spec(site, properties)?).await?;
+        attach_backends(site, properties).await?;
+        Ok(found(site, &network))
+    }
+
+    async fn update(&self, site: &Site<'_>, properties: &Value) -> Result<Found> {
+        attach_backends(site, properties).await?;
+        self.read(site).await?.ok_or_else(|| Error::not_found(format!("the network `{}` is gone", site.name)))
+    }
+
+    async fn delete(&self, site: &Site<'_>) -> Result<()> {
+        let (substrate, name) = (site.substrate()?, site.name.parse::<NetworkName>()?);
+        let refused = match substrate.delete_network(&name).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) if error.is_conflict() || error.is_busy() => error,
+            Err(error) => return Err(error),
+        };
+        // Somebody is in it. Instances of this deployment let go of it; those of others are none of our business.
+        let Some(deployment) = site.marks.get(mark::DEPLOYMENT) else { return Err(refused) };
+        let ours = InstanceFilter::all().with_label(mark::DEPLOYMENT, deployment);
+        for instance in substrate.list_instances(&ours).await? {
+            let instance = match substrate.get_instance(&instance.name).await {
+                Ok(instance) => instance,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error),
+            };
+            if instance.networks.iter().any(|one| one.network_name == name) {
+                substrate.detach_network(&instance.name, &name).await?;
+            }
+        }
+        match substrate.delete_network(&name).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// The network that the properties describe, with the marks.
+fn network_spec(site: &Site<'_>, properties: &Value) -> Result<NetworkSpec> {
+    let mut fields: Map<String, Value> = properties.as_object().cloned().unwrap_or_default();
+    fields.remove("backends");
+    fields.remove("resource");
+    fields.insert("name".to_owned(), site.name.into());
+    let mut network: NetworkSpec = serde_json::from_value(Value::Object(fields)).map_err(|error| {
+        Error::invalid_input(format!("`{}` is no configuration of a network: {error}", site.id))
+    })?;
+    if site.has(Feature::ResourceLabels) {
+        network.labels.extend(site.marks.clone());
+    }
+    Ok(network)
+}
+
+async fn attach_backends(site: &Site<'_>, properties: &Value) -> Result<()> {
+    let (substrate, network) = (site.substrate()?, NetworkConfig::new(site.name.parse()?));
+    let backends =
+        properties.get("backends").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for backend in backends.iter().filter_map(Value::as_str) {
+        for name in site.names_of(backend) {
+            let instance = substrate.get_instance(&name.parse()?).await?;
+            if !instance.networks.iter().any(|one| one.network_name == network.network_name) {
+                substrate.attach_network(&instance.name, &network).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn found(site: &Site<'_>, network: &Network) -> Found {
+    let has_labels = site.has(Feature::ResourceLabels);
+    let labels: BTreeMap<&str, &str> = network.labels.iter().filter(|(key, _)| *key != mark::KEY).collect();
+    let mut found = Found::new(json!({
+        "driver": network.driver,
+        "subnet": network.subnets.first(),
+        "gateway": network.gateway,
+        "internal": network.internal,
+        "labels": labels,
+    }));
+    found.identity = Some(network.id.clone());
+    found.labels = has_labels.then(|| network.labels.clone());
+    found.complete_below = if has_labels { vec!["labels".to_owned()] } else { Vec::new() };
+    let outputs = [
+        ("id", json!(network.id)),
+        ("name", json!(network.name)),
+        ("subnet", json!(network.subnets.first())),
+        ("gateway", json!(network.gateway)),
+    ];
+    let known = outputs.into_iter().filter(|(_, value)| !value.is_null());
+    found.outputs = known.map(|(name, value)| (name.to_owned(), value)).collect();
+    found
 }

@@ -4,15 +4,25 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use serde_json::Value;
 use substrate_core::config::{ConfigError, nearest, quoted};
+use substrate_core::{Error, Result};
 
 use super::interpretation::{ChangeEffect, Interpretation, Subject};
+use super::site::{Found, Site};
 use super::{ComputeHandler, NetworkHandler, ServiceHandler, StorageHandler};
 use crate::model::{Version, VersionRange};
 
-/// What one kind of resource means, in a range of its versions.
+/// What one kind of resource means, in a range of its versions, and how it is made.
 ///
-/// Everything here is pure: the same subject gives the same answer, and nothing outside is asked or changed.
+/// What has no `async` is pure: the same subject gives the same answer, and nothing outside is asked or changed. The
+/// rest is called while a deployment runs: in the order of the plan, and for one resource never twice at once. Its
+/// **properties** are those of the [`Interpretation`], with references replaced by what they refer to.
+///
+/// The process may be killed at any await point. What is found afterwards is brought in line with
+/// [`update`](Self::update), so that one must cope with a resource that is half made.
+#[async_trait]
 pub trait ResourceHandler: Send + Sync + fmt::Debug {
     /// The kind, as `type` or `kind` of a document names it.
     fn kind(&self) -> &str;
@@ -38,7 +48,7 @@ pub trait ResourceHandler: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// All mistakes in them at once, each with its place.
-    fn interpret(&self, subject: Subject<'_>) -> Result<Interpretation, ConfigError>;
+    fn interpret(&self, subject: Subject<'_>) -> std::result::Result<Interpretation, ConfigError>;
 
     /// What a change of the property at a dotted path costs. Only asked for paths that
     /// [`interpret`](Self::interpret) produced once.
@@ -46,23 +56,76 @@ pub trait ResourceHandler: Send + Sync + fmt::Debug {
         let _ = property;
         ChangeEffect::Replace
     }
+
+    /// Whether its resources are instances: those are started and stopped, and directives run on them.
+    fn is_instance(&self) -> bool {
+        false
+    }
+
+    /// Whether the journal may hold its outputs. Those of a kind that may give secrets are worked out anew each time.
+    fn keeps_outputs(&self) -> bool {
+        true
+    }
+
+    /// Looks at the resource; `None` when it is not there, by a complete answer.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being looked at: never read as absence.
+    async fn read(&self, site: &Site<'_>) -> Result<Option<Found>>;
+
+    /// Makes the resource, with the marks of the site inside the call that makes it.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](substrate_core::ErrorKind::AlreadyExists) when its name is taken: the engine then looks at
+    /// the marks. With the outcome [`Unknown`](substrate_core::Outcome::Unknown) it may be there all the same.
+    async fn create(&self, site: &Site<'_>, properties: &Value) -> Result<Found>;
+
+    /// Brings a resource that is there in line, whatever state it is in: only for changes that
+    /// [`effect_of`](Self::effect_of) calls an update. Repeating it does no harm.
+    ///
+    /// # Errors
+    /// Those of the calls that it makes.
+    async fn update(&self, site: &Site<'_>, properties: &Value) -> Result<Found> {
+        let _ = properties;
+        self.read(site).await?.ok_or_else(|| Error::not_found(format!("`{}` is gone", site.name)))
+    }
+
+    /// Removes the resource; one that is gone already is a success.
+    ///
+    /// # Errors
+    /// Those of the calls that it makes.
+    async fn delete(&self, site: &Site<'_>) -> Result<()>;
 }
 
 /// The handlers by kind, several versions of a kind side by side. A value: nothing is registered behind its back.
 ///
 /// ```
-/// use substrate_engine::handler::{HandlerRegistry, Interpretation, ResourceHandler, Subject};
+/// use substrate_engine::handler::{Found, HandlerRegistry, Interpretation, ResourceHandler, Site, Subject};
 /// use substrate_engine::model::{Version, VersionRange};
+/// use substrate_core::Result;
 /// use substrate_core::config::ConfigError;
 ///
 /// #[derive(Debug)]
 /// struct Bucket;
 ///
+/// #[async_trait::async_trait]
 /// impl ResourceHandler for Bucket {
 ///     fn kind(&self) -> &str { "bucket" }
 ///     fn versions(&self) -> VersionRange { VersionRange::major(2) }
-///     fn interpret(&self, subject: Subject<'_>) -> Result<Interpretation, ConfigError> {
+///     fn interpret(&self, subject: Subject<'_>) -> std::result::Result<Interpretation, ConfigError> {
 ///         Ok(Interpretation::new(subject.specs.to_value()?))
+///     }
+///
+///     async fn read(&self, site: &Site<'_>) -> Result<Option<Found>> {
+///         Ok(None) // ask the bucket service
+///     }
+///
+///     async fn create(&self, site: &Site<'_>, properties: &serde_json::Value) -> Result<Found> {
+///         Ok(Found::new(properties.clone())) // make it, with `site.marks`
+///     }
+///
+///     async fn delete(&self, site: &Site<'_>) -> Result<()> {
+///         Ok(()) // remove it
 ///     }
 /// }
 ///
@@ -122,7 +185,10 @@ impl HandlerRegistry {
     /// # Errors
     /// A range that is empty, or that overlaps the range of another handler of the kind: which of the two was meant
     /// would depend on the order of registration.
-    pub fn register(&mut self, handler: impl ResourceHandler + 'static) -> Result<(), RegistrationError> {
+    pub fn register(
+        &mut self,
+        handler: impl ResourceHandler + 'static,
+    ) -> std::result::Result<(), RegistrationError> {
         let (kind, versions) = (handler.kind().to_owned(), handler.versions());
         if kind.is_empty() || versions.is_empty() {
             let message =
@@ -146,7 +212,11 @@ impl HandlerRegistry {
     ///
     /// # Errors
     /// One line: the kind is unknown (with the nearest known one), or it has no such version (with those it has).
-    pub fn find(&self, kind: &str, version: Option<Version>) -> Result<&Arc<dyn ResourceHandler>, String> {
+    pub fn find(
+        &self,
+        kind: &str,
+        version: Option<Version>,
+    ) -> std::result::Result<&Arc<dyn ResourceHandler>, String> {
         let Some(of_kind) = self.handlers.get(kind) else {
             let message = format!("there is no resource type {}", quoted(kind));
             return Err(match nearest(kind, self.kinds()) {

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use substrate_core::config::{ConfigError, Problem, bytes_size};
-use substrate_core::{Feature, Operation, VolumeName, VolumeSpec};
+use substrate_core::mark;
+use substrate_core::{Error, Feature, Operation, Result, Volume, VolumeName, VolumeSpec};
 
 use super::interpretation::{Interpretation, Need, Subject};
 use super::registry::ResourceHandler;
+use super::site::{Found, Site};
 
 /// A volume.
 #[derive(Debug, Clone, Copy)]
@@ -62,12 +65,13 @@ impl StorageSpecs {
     }
 }
 
+#[async_trait]
 impl ResourceHandler for StorageHandler {
     fn kind(&self) -> &str {
         "storage"
     }
 
-    fn interpret(&self, subject: Subject<'_>) -> Result<Interpretation, ConfigError> {
+    fn interpret(&self, subject: Subject<'_>) -> std::result::Result<Interpretation, ConfigError> {
         let specs = subject.specs;
         let typed: StorageSpecs = specs.parse()?;
         if let Some(size) = typed.size.filter(|size| *size < 1024 * 1024) {
@@ -94,4 +98,52 @@ impl ResourceHandler for StorageHandler {
         }
         Ok(Interpretation { needs, ..Interpretation::new(properties) })
     }
+
+    async fn read(&self, site: &Site<'_>) -> Result<Option<Found>> {
+        if let Some(lists) = site.lists() {
+            return Ok(lists.volumes().await?.get(site.name).map(|volume| found(site, volume)));
+        }
+        let volumes = site.substrate()?.list_volumes().await?;
+        Ok(volumes.iter().find(|one| one.name.as_str() == site.name).map(|volume| found(site, volume)))
+    }
+
+    async fn create(&self, site: &Site<'_>, properties: &Value) -> Result<Found> {
+        let volume = site.substrate()?.create_volume(&volume_spec(site, properties)?).await?;
+        Ok(found(site, &volume))
+    }
+
+    async fn delete(&self, site: &Site<'_>) -> Result<()> {
+        match site.substrate()?.delete_volume(&site.name.parse()?).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// The volume that the properties describe, with the marks.
+fn volume_spec(site: &Site<'_>, properties: &Value) -> Result<VolumeSpec> {
+    let mut fields: Map<String, Value> = properties.as_object().cloned().unwrap_or_default();
+    fields.remove("resource");
+    fields.insert("name".to_owned(), site.name.into());
+    let mut volume: VolumeSpec = serde_json::from_value(Value::Object(fields)).map_err(|error| {
+        Error::invalid_input(format!("`{}` is no configuration of a volume: {error}", site.id))
+    })?;
+    if site.has(Feature::ResourceLabels) {
+        volume.labels.extend(site.marks.clone());
+    }
+    Ok(volume)
+}
+
+fn found(site: &Site<'_>, volume: &Volume) -> Found {
+    let has_labels = site.has(Feature::ResourceLabels);
+    let labels: BTreeMap<&str, &str> = volume.labels.iter().filter(|(key, _)| *key != mark::KEY).collect();
+    let mut found = Found::new(json!({
+        "size_bytes": volume.size_bytes,
+        "location": volume.location,
+        "labels": labels,
+    }));
+    found.identity = Some(volume.id.clone());
+    found.labels = has_labels.then(|| volume.labels.clone());
+    found.complete_below = if has_labels { vec!["labels".to_owned()] } else { Vec::new() };
+    found.with_output("id", volume.id.as_str()).with_output("name", volume.name.as_str())
 }

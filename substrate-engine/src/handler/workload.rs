@@ -6,13 +6,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use substrate_core::config::{ConfigError, Problem, Section, bytes_size};
 use substrate_core::{
-    Feature, InstanceConfig, InstanceKind, InstanceName, NetworkConfig, Operation, PortMapping,
-    ResourceLimits, VolumeMount, VolumeSource,
+    Feature, InstanceConfig, InstanceKind, InstanceName, NetworkConfig, PortMapping, ResourceLimits,
+    VolumeMount, VolumeSource,
 };
 
 use super::interpretation::{ChangeEffect, Interpretation, Mention, Need, Requirement, Subject};
 use super::short_form::{Cores, Short};
-use crate::model::Readiness;
+use crate::model::{Name, Readiness};
 
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
@@ -220,12 +220,21 @@ pub(super) fn interpret(subject: Subject<'_>, service: bool) -> Result<Interpret
     if !problems.is_empty() {
         return Err(problems.into_iter().collect());
     }
-    Ok(Interpretation {
-        properties: properties(&config, &typed),
+    let interpretation = Interpretation {
         mentions: typed.mentions(specs),
         needs: typed.needs(specs),
         replicas: typed.replicas,
-    })
+        ..Interpretation::new(properties(&config, &typed))
+    };
+    // A network that was made anew has nobody in it, and a mount of a volume that was made anew is of the old one.
+    let networks = typed.networks.iter().map(|Short(network)| network.network_name.as_str());
+    let volumes = typed.volumes.iter().filter_map(|Short(mount)| match &mount.source {
+        VolumeSource::Volume(name) => Some(name.as_str()),
+        VolumeSource::HostPath(_) => None,
+    });
+    Ok(interpretation
+        .using("networks", networks.filter_map(|name| Name::new(name).ok()))
+        .using("volumes", volumes.filter_map(|name| Name::new(name).ok())))
 }
 
 /// The instance's configuration as data, without the name: that one belongs to the resource's id.
@@ -244,35 +253,7 @@ fn properties(config: &InstanceConfig, specs: &WorkloadSpecs) -> Value {
 /// Limits, networks and the power state change on what is there; everything else is fixed by the create call.
 pub(super) fn effect_of(property: &str) -> ChangeEffect {
     match property.split('.').next() {
-        Some("limits" | "networks" | "running" | "health_check") => ChangeEffect::Update,
+        Some("limits" | "networks" | "attached" | "running" | "health_check") => ChangeEffect::Update,
         _ => ChangeEffect::Replace,
-    }
-}
-
-/// What a condition takes to be looked at.
-impl Readiness {
-    pub(crate) fn needs(&self) -> Vec<Operation> {
-        use crate::model::Condition;
-        match self.condition {
-            Condition::Command(_) => vec![Operation::ExecuteCommand],
-            Condition::Log(_) => vec![Operation::GetLogs],
-            Condition::Port(_) | Condition::Health => Vec::new(),
-        }
-    }
-
-    /// As data, for properties: all of it, so that any change is seen.
-    pub(crate) fn describe(&self) -> Value {
-        use crate::model::Condition;
-        let condition = match &self.condition {
-            Condition::Port(port) => json!({ "port": port }),
-            Condition::Command(argv) => json!({ "command": argv }),
-            Condition::Log(text) => json!({ "log": text }),
-            Condition::Health => json!({ "health": true }),
-        };
-        json!({
-            "condition": condition,
-            "timeout_ms": u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
-            "interval_ms": u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX),
-        })
     }
 }

@@ -43,6 +43,11 @@ impl Name {
         Self(Arc::from("unnamed"))
     }
 
+    /// The blueprint that manifests belong to: they name none.
+    pub(crate) fn manifests() -> Self {
+        Self(Arc::from("manifests"))
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

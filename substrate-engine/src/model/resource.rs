@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use substrate_core::config::{Location, Section};
 
 use super::address::{Dependency, Reference};
+use super::apply_rules::ApplyRules;
 use super::name::Name;
 use super::version::Version;
 
@@ -53,6 +54,8 @@ pub struct Resource {
     pub lifecycle: Lifecycle,
     /// When it counts as ready; as soon as it is created and started when left out.
     pub readiness: Option<Readiness>,
+    /// When it takes part in what is done to all.
+    pub rules: ApplyRules,
     /// The metadata as it was written: knows which of it must not be shown.
     pub(crate) metadata_source: Option<Section>,
     /// Something about it was wrong and reported: what can still be read of it is checked, nothing is planned.
@@ -75,6 +78,7 @@ impl Resource {
             directives: Vec::new(),
             lifecycle: Lifecycle::default(),
             readiness: None,
+            rules: ApplyRules::default(),
             metadata_source: None,
             broken: false,
         }

@@ -1,15 +1,16 @@
 //! Desired × recorded × observed → plan.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use super::decide::{self, Decision};
+use super::inputs::{digest_of_input, output_at, referenced_value};
 use super::order::{Node, Ordering};
-use super::state::{Observed, Recorded, RecordedResource};
+use super::state::{Observation, Observed, Recorded, RecordedResource};
 use super::step::{Plan, StepAction};
 use crate::graph::DependencyGraph;
 use crate::model::{Address, Name, Reference, ResourceId, Selection};
-use crate::validation::Desired;
+use crate::validation::{Desired, DesiredResource};
 
 /// Works out what has to be done. Pure and deterministic; time and memory are linear.
 ///
@@ -52,7 +53,46 @@ struct Building<'a> {
     /// One per node; `None` for groups and gates, where nothing is done.
     decisions: Vec<Option<Decision>>,
     removed: BTreeMap<usize, (&'a ResourceId, &'a RecordedResource)>,
+    /// The names of which at least one instance is made anew.
+    made_anew: HashSet<(&'a Name, &'a Name)>,
     refusals: Vec<Refusal>,
+}
+
+/// The rest of a plan in the making, as one resource's decision sees it.
+struct SeenFrom<'b, 'a> {
+    building: &'b Building<'a>,
+    resource: &'a DesiredResource,
+}
+
+impl decide::Surroundings for SeenFrom<'_, '_> {
+    fn is_made_anew(&self, reference: &Reference) -> bool {
+        let address = &reference.address;
+        let blueprint = address.blueprint.as_ref().unwrap_or(&self.resource.id.blueprint);
+        match address.selection {
+            Selection::Index(index) => {
+                let target = ResourceId::new(blueprint.clone(), address.name.clone()).with_index(index);
+                let node = self.building.nodes.get(&target);
+                node.and_then(|node| self.building.decisions.get(*node)?.as_ref())
+                    .is_some_and(|decision| decision.action.makes_anew())
+            }
+            Selection::Whole | Selection::All => {
+                self.building.made_anew.contains(&(blueprint, &address.name))
+            }
+        }
+    }
+
+    fn input(&self, reference: &Reference) -> Option<String> {
+        let Building { desired, recorded, observed, .. } = self.building;
+        let user = &self.resource.id;
+        let value = referenced_value(desired, user, reference, |id, path| {
+            let outputs = match observed.get(id) {
+                Some(Observation::Present(present)) if !present.outputs.is_empty() => &present.outputs,
+                _ => &recorded.get(id)?.outputs,
+            };
+            output_at(outputs, path).cloned()
+        })?;
+        Some(digest_of_input(user, reference, &value))
+    }
 }
 
 impl<'a> Building<'a> {
@@ -67,6 +107,7 @@ impl<'a> Building<'a> {
             graph: desired.graph.clone(),
             decisions: vec![None; desired.graph.len()],
             removed: BTreeMap::new(),
+            made_anew: HashSet::new(),
             refusals: Vec::new(),
         }
     }
@@ -74,34 +115,15 @@ impl<'a> Building<'a> {
     /// In the order of dependencies, so that a reference knows what becomes of what it points at.
     fn decide_desired(&mut self) {
         let desired = self.desired;
-        let mut group_made_anew: HashMap<(&Name, &Name), bool> = HashMap::new();
         for node in &desired.order {
             let Some(resource) = desired.resources.get(*node) else { continue };
-            let id = &resource.id;
-            let made_anew = |reference: &Reference| {
-                let address = &reference.address;
-                let blueprint = address.blueprint.as_ref().unwrap_or(&id.blueprint);
-                match address.selection {
-                    Selection::Index(index) => {
-                        let target = ResourceId {
-                            blueprint: blueprint.clone(),
-                            name: address.name.clone(),
-                            index: Some(index),
-                        };
-                        self.nodes
-                            .get(&target)
-                            .and_then(|node| self.decisions.get(*node)?.as_ref())
-                            .is_some_and(|decision| decision.action.makes_anew())
-                    }
-                    Selection::Whole | Selection::All => {
-                        group_made_anew.get(&(blueprint, &address.name)).copied().unwrap_or(false)
-                    }
-                }
-            };
-            match decide::desired(resource, self.recorded.get(id), self.observed.get(id), made_anew) {
+            let surroundings = SeenFrom { building: self, resource };
+            let observed = self.observed.get(&resource.id);
+            match decide::desired(resource, self.recorded, observed, &surroundings) {
                 Ok(decision) => {
-                    *group_made_anew.entry((&id.blueprint, &id.name)).or_default() |=
-                        decision.action.makes_anew();
+                    if decision.action.makes_anew() {
+                        self.made_anew.insert((&resource.id.blueprint, &resource.id.name));
+                    }
                     if let Some(slot) = self.decisions.get_mut(*node) {
                         *slot = Some(decision);
                     }
@@ -112,7 +134,7 @@ impl<'a> Building<'a> {
     }
 
     fn decide_removed(&mut self) {
-        for (id, recorded) in self.recorded.iter().filter(|(id, _)| !self.nodes.contains_key(id)) {
+        for (id, recorded) in self.recorded.known().filter(|(id, _)| !self.nodes.contains_key(id)) {
             match decide::removed(id, recorded, self.observed.get(id)) {
                 Ok(decision) => {
                     let node = self.graph.add_node();
@@ -132,7 +154,9 @@ impl<'a> Building<'a> {
         let node_of: HashMap<&ResourceId, usize> =
             self.removed.iter().map(|(node, (id, _))| (*id, *node)).collect();
         let mut gates: HashMap<(&Name, &Name), usize> = HashMap::new();
+        let mut of_name: HashMap<(&Name, &Name), Vec<usize>> = HashMap::new();
         for (node, (id, _)) in &self.removed {
+            of_name.entry((&id.blueprint, &id.name)).or_default().push(*node);
             // In front of the deletions of one name stands one gate: see `Group` for why.
             let gate = *gates.entry((&id.blueprint, &id.name)).or_insert_with(|| {
                 self.decisions.push(None);
@@ -140,8 +164,18 @@ impl<'a> Building<'a> {
             });
             self.graph.add_dependency(*node, gate);
         }
-        for (id, recorded) in self.recorded.iter() {
+        for (id, recorded) in self.recorded.known() {
             let Some(node) = self.nodes.get(id).or_else(|| node_of.get(id)).copied() else { continue };
+            // What it is deleted after, where it says so itself, in the place of the reverse of its dependencies.
+            if let (Some(own), true) = (&recorded.delete_dependencies, self.removed.contains_key(&node)) {
+                for address in own {
+                    let blueprint = address.blueprint.as_ref().unwrap_or(&id.blueprint);
+                    for before in of_name.get(&(blueprint, &address.name)).into_iter().flatten() {
+                        self.graph.add_dependency(node, *before);
+                    }
+                }
+                continue;
+            }
             for Address { blueprint, name, selection } in &recorded.dependencies {
                 let blueprint = blueprint.as_ref().unwrap_or(&id.blueprint);
                 let target = match selection {
@@ -170,8 +204,8 @@ impl<'a> Building<'a> {
         let taken: HashMap<(Option<&str>, &str, String), usize> = self
             .removed
             .iter()
-            .map(|(node, (id, old))| {
-                ((old.facility.as_deref(), old.namespace.as_str(), id.instance_name()), *node)
+            .map(|(node, (_, old))| {
+                ((old.facility.as_deref(), old.namespace.as_str(), old.name.clone()), *node)
             })
             .collect();
         for (node, resource) in self.desired.resources.iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use substrate_core::config::looks_secret;
 
@@ -118,6 +118,30 @@ impl Canonical {
         self.properties.iter().map(|(path, property)| (path.as_str(), property))
     }
 
+    /// The properties as the map that they were made from, with what `secret` knows in the place of secrets, and the
+    /// paths of those that it does not know. It is asked with the dotted path and the digest.
+    pub(crate) fn to_value(
+        &self,
+        mut secret: impl FnMut(&str, &str) -> Option<Value>,
+    ) -> (Value, Vec<String>) {
+        let mut root = Map::new();
+        let mut unknown = Vec::new();
+        for (path, property) in &self.properties {
+            let value = match property {
+                Property::Value(value) => value.clone(),
+                Property::Secret(digest) => match secret(path, digest) {
+                    Some(value) => value,
+                    None => {
+                        unknown.push(path.clone());
+                        continue;
+                    }
+                },
+            };
+            insert_at(&mut root, &keys_of(path), value);
+        }
+        (Value::Object(root), unknown)
+    }
+
     /// The property at a dotted path.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&Property> {
@@ -150,6 +174,36 @@ impl Canonical {
                     theirs.next();
                 }
                 (_, None) => return differences,
+            }
+        }
+    }
+}
+
+/// The keys of a dotted path, unescaped.
+pub(crate) fn keys_of(path: &str) -> Vec<String> {
+    let mut keys = vec![String::new()];
+    let mut characters = path.chars();
+    while let Some(character) = characters.next() {
+        match (character, keys.last_mut()) {
+            ('.', _) => keys.push(String::new()),
+            ('\\', Some(key)) => key.extend(characters.next()),
+            (character, Some(key)) => key.push(character),
+            (_, None) => {}
+        }
+    }
+    keys
+}
+
+fn insert_at(map: &mut Map<String, Value>, keys: &[String], value: Value) {
+    match keys {
+        [] => {}
+        [key] => {
+            map.insert(key.clone(), value);
+        }
+        [key, rest @ ..] => {
+            let below = map.entry(key.clone()).or_insert_with(|| Value::Object(Map::new()));
+            if let Value::Object(below) = below {
+                insert_at(below, rest, value);
             }
         }
     }
@@ -200,12 +254,17 @@ impl Flattening<'_> {
     }
 
     fn digest(&self, path: &str, value: &Value) -> Property {
-        let mut text = String::new();
-        write_sorted(&serde_json::json!([self.salt, path, value]), &mut text);
-        let mut digest = hex(&Sha256::digest(text.as_bytes()));
-        digest.truncate(32);
-        Property::Secret(digest)
+        Property::Secret(digest_of(&serde_json::json!([self.salt, path, value])))
     }
+}
+
+/// Half of the SHA-256 of a value, in hexadecimal: the same for the same value, whatever the order of its keys.
+pub(crate) fn digest_of(value: &Value) -> String {
+    let mut text = String::new();
+    write_sorted(value, &mut text);
+    let mut digest = hex(&Sha256::digest(text.as_bytes()));
+    digest.truncate(32);
+    digest
 }
 
 /// Numbers without a fraction as integers: `1.0` and `1` are one value to every technology.
@@ -313,6 +372,14 @@ mod tests {
         assert_eq!(paths, ["b", "c", "d"]);
         assert_eq!(before.get("d"), Some(&Property::Value(json!(4))));
         assert_eq!(after.get("d"), None);
+    }
+
+    #[test]
+    fn the_map_that_it_was_made_from_comes_back() {
+        let map = json!({"image": "nginx", "labels": {"a.b": "c", "d\\e": "f"}, "list": [{"x": 1}], "password": "p"});
+        let canonical = canonical(&map);
+        assert_eq!(canonical.to_value(|path, _| (path == "password").then(|| json!("p"))), (map, Vec::new()));
+        assert_eq!(canonical.to_value(|_, _| None).1, ["password"]);
     }
 
     #[test]

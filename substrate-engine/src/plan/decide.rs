@@ -1,8 +1,10 @@
 //! What is to be done with one resource, and why.
 
+use std::collections::BTreeMap;
+
 use super::build::Refusal;
-use super::canonical::{Canonical, CanonicalVersion, Property};
-use super::state::{Observation, Ownership, RecordedResource, drift};
+use super::canonical::{Canonical, Property};
+use super::state::{Observation, Ownership, Recorded, RecordedResource, drift, is_below};
 use super::step::{Cause, StepAction};
 use crate::handler::ChangeEffect;
 use crate::model::{Part, Reference, ResourceId, Template};
@@ -25,43 +27,71 @@ impl Decision {
     }
 }
 
-/// Decides about a resource that shall be. `made_anew` says whether what a reference points at is made anew in this
-/// plan.
+/// What is known of everything else, for a decision about one resource.
+pub(super) trait Surroundings {
+    /// Whether what a reference points at is made anew in this plan.
+    fn is_made_anew(&self, reference: &Reference) -> bool;
+
+    /// The digest of what a reference stands for now; `None` when that is not known.
+    fn input(&self, reference: &Reference) -> Option<String>;
+}
+
+/// Decides about a resource that shall be.
 pub(super) fn desired(
     desired: &DesiredResource,
-    recorded: Option<&RecordedResource>,
+    recorded: &Recorded,
     observed: Option<&Observation>,
-    made_anew: impl Fn(&Reference) -> bool,
+    surroundings: &impl Surroundings,
 ) -> Result<Decision, Refusal> {
     let refuse = |reason: String, advice: &str| Refusal::new(&desired.id, reason, advice);
-    let recorded = match (recorded, observed) {
-        (_, Some(Observation::Unknown(reason))) => {
+    let unfinished = recorded.unfinished(&desired.id);
+    let recorded = recorded.get(&desired.id);
+    let present = match observed {
+        Some(Observation::Unknown(reason)) => {
             return Err(refuse(
                 format!("its state could not be found out: {reason}"),
                 "see that the provider can be reached, then plan again",
             ));
         }
-        (_, Some(Observation::Present { ownership: Ownership::Foreign, .. })) => {
+        Some(Observation::Present(present)) if present.ownership == Ownership::Foreign => {
             return Err(refuse(
                 "something of this name is on the provider that this deployment did not make".to_owned(),
                 "rename the resource, or remove what is there",
             ));
         }
-        (None, None | Some(Observation::Absent)) => return Ok(Decision::new(StepAction::Create, Cause::New)),
-        (Some(_), Some(Observation::Absent)) => {
-            return Ok(Decision::new(StepAction::Create, Cause::Vanished));
+        Some(Observation::Absent) => {
+            let cause = if recorded.is_some() { Cause::Vanished } else { Cause::New };
+            return Ok(Decision::new(StepAction::Create, cause));
         }
-        (recorded, _) => recorded,
+        Some(Observation::Present(present)) => Some(present),
+        None if recorded.is_none() && unfinished.is_none() => {
+            return Ok(Decision::new(StepAction::Create, Cause::New));
+        }
+        None => None,
     };
     let mut change = Change::new(desired);
-    match recorded {
-        Some(recorded) => change.since(recorded)?,
-        None => change.add(ChangeEffect::Update, Cause::Unrecorded),
+    let believed = match present {
+        // Of a replacement that was interrupted, either the old or the new one is there: the key tells which.
+        Some(present) => [unfinished, recorded]
+            .into_iter()
+            .flatten()
+            .find(|record| present.key.as_ref().is_some_and(|key| *key == record.key))
+            .or(recorded.or(unfinished)),
+        None => recorded.or(unfinished),
+    };
+    if let Some(believed) = believed {
+        change.since(believed)?;
     }
-    if let Some(Observation::Present { properties, complete_below, .. }) = observed {
-        change.behind_our_back(properties, complete_below);
+    if recorded.is_none() {
+        change.add(ChangeEffect::Update, Cause::Unrecorded);
+    } else if unfinished.is_some() {
+        change.add(ChangeEffect::Update, Cause::Unfinished);
     }
-    change.through_references(made_anew);
+    if let Some(present) = present {
+        let reported = believed.and_then(|record| record.reported.as_deref());
+        change.behind_our_back(reported, &present.properties, &present.complete_below);
+    }
+    change.through_references(believed.map(|record| &record.inputs), surroundings);
     change.decision()
 }
 
@@ -74,7 +104,7 @@ pub(super) fn removed(
     let refuse = |reason: &str, advice: &str| Err(Refusal::new(id, reason.to_owned(), advice));
     match observed {
         Some(Observation::Absent) => Ok(Decision::new(StepAction::Delete, Cause::AlreadyGone)),
-        Some(Observation::Present { ownership: Ownership::Foreign, .. }) => {
+        Some(Observation::Present(present)) if present.ownership == Ownership::Foreign => {
             refuse("what has its name now was not made by this deployment", "remove or rename it by hand")
         }
         Some(Observation::Unknown(reason)) => refuse(
@@ -157,11 +187,14 @@ impl<'a> Change<'a> {
         }
     }
 
-    fn behind_our_back(&mut self, seen: &Canonical, complete_below: &[String]) {
+    /// Compares what is seen with what was seen when it was made; if nobody looked then, with what is desired.
+    fn behind_our_back(&mut self, reported: Option<&Canonical>, seen: &Canonical, complete_below: &[String]) {
         let of_that_rule;
-        let desired = match seen.version() == CanonicalVersion::CURRENT {
-            true => &self.desired.interpreted.canonical,
-            false => match self.desired.interpreted.canonical_by(seen.version(), self.desired) {
+        let current = &self.desired.interpreted.canonical;
+        let baseline = match reported {
+            Some(reported) if reported.version() == seen.version() => reported,
+            _ if current.version() == seen.version() => current,
+            _ => match self.desired.interpreted.canonical_by(seen.version(), self.desired) {
                 Some(canonical) => {
                     of_that_rule = canonical;
                     &of_that_rule
@@ -169,7 +202,14 @@ impl<'a> Change<'a> {
                 None => return,
             },
         };
-        let drifts: Vec<_> = drift(desired, seen, complete_below)
+        let drifts: Vec<_> = drift(baseline, seen, complete_below)
+            .filter(|(property, ..)| {
+                // What was asked for may be spelt otherwise by the substrate. As long as it is not known how, that is
+                // no reason to make anything anew.
+                reported.is_some()
+                    || complete_below.iter().any(|above| is_below(property, above))
+                    || self.effect_of(property) == ChangeEffect::Update
+            })
             .filter(|(property, wanted, _)| {
                 // A reference is compared when it is resolved; here it is still text.
                 let is_reference =
@@ -192,18 +232,30 @@ impl<'a> Change<'a> {
         }
     }
 
-    fn through_references(&mut self, made_anew: impl Fn(&Reference) -> bool) {
-        if !self.desired.declaration.references.iter().any(&made_anew) {
+    fn through_references(
+        &mut self,
+        inputs: Option<&BTreeMap<String, String>>,
+        surroundings: &impl Surroundings,
+    ) {
+        let interpretation = &self.desired.interpreted.interpretation;
+        if self.desired.declaration.references.is_empty() && interpretation.uses.is_empty() {
             return;
         }
-        let mut uses = Vec::new();
-        uses_of("", &self.desired.interpreted.interpretation.properties, &mut uses);
+        let mut uses = interpretation.uses.clone();
+        uses_of("", &interpretation.properties, &mut uses);
         for (property, reference) in uses {
-            if made_anew(&reference) && !self.desired.lifecycle().ignores(&property) {
-                self.add(
-                    self.effect_of(&property),
-                    Cause::InputMayChange { reference: reference.to_string() },
-                );
+            if self.desired.lifecycle().ignores(&property) {
+                continue;
+            }
+            let shown = reference.to_string();
+            if surroundings.is_made_anew(&reference) {
+                let effect = self.effect_of(&property);
+                self.add(effect, Cause::InputMayChange { property, reference: shown });
+            } else if let Some(before) = inputs.and_then(|inputs| inputs.get(&shown))
+                && surroundings.input(&reference).is_some_and(|now| now != *before)
+            {
+                let effect = self.effect_of(&property);
+                self.add(effect, Cause::InputChanged { property, reference: shown });
             }
         }
     }
@@ -229,7 +281,7 @@ impl<'a> Change<'a> {
 }
 
 /// Where properties use references, with the dotted path of each.
-fn uses_of(path: &str, value: &serde_json::Value, into: &mut Vec<(String, Reference)>) {
+pub(crate) fn uses_of(path: &str, value: &serde_json::Value, into: &mut Vec<(String, Reference)>) {
     use serde_json::Value;
     match value {
         Value::String(text) => {

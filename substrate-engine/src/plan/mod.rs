@@ -3,6 +3,7 @@
 mod build;
 mod canonical;
 mod decide;
+pub(crate) mod inputs;
 mod order;
 mod render;
 mod state;
@@ -10,5 +11,7 @@ mod step;
 
 pub use build::{PlanError, Refusal, plan};
 pub use canonical::{Canonical, CanonicalVersion, Property};
-pub use state::{Observation, Observed, Ownership, Recorded, RecordedResource};
+pub(crate) use canonical::{digest_of, keys_of};
+pub(crate) use decide::uses_of;
+pub use state::{Observation, Observed, Ownership, Present, Recorded, RecordedResource};
 pub use step::{Cause, Gate, Plan, Prerequisite, Step, StepAction, Summary};

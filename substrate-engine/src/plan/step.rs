@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::ResourceId;
 
 /// What is done to a resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepAction {
     /// Make it.
@@ -63,6 +63,8 @@ pub enum Cause {
     Vanished,
     /// It is there with our marks, but no record of it: a deployment was interrupted.
     Unrecorded,
+    /// A change of it was begun and never finished.
+    Unfinished,
     /// It is no longer in the documents.
     Removed,
     /// It is no longer in the documents, and not there any more: only the record goes.
@@ -99,8 +101,17 @@ pub enum Cause {
         /// As it shall be.
         to: Option<String>,
     },
+    /// An output of something that it uses is not what it was made with.
+    InputChanged {
+        /// Of which property.
+        property: String,
+        /// The reference.
+        reference: String,
+    },
     /// It uses an output of something that is made anew.
     InputMayChange {
+        /// Of which property.
+        property: String,
         /// The reference.
         reference: String,
     },
@@ -113,6 +124,7 @@ impl fmt::Display for Cause {
             Self::New => f.write_str("new"),
             Self::Vanished => f.write_str("it is gone"),
             Self::Unrecorded => f.write_str("it is there, but was not recorded"),
+            Self::Unfinished => f.write_str("a change of it was interrupted"),
             Self::Removed => f.write_str("no longer in the documents"),
             Self::AlreadyGone => f.write_str("no longer in the documents, and gone already"),
             Self::Changed { property, from, to } => write!(f, "{property}: {} → {}", shown(from), shown(to)),
@@ -121,7 +133,8 @@ impl fmt::Display for Cause {
             }
             Self::KindChanged { from, to } => write!(f, "type: {from} → {to}"),
             Self::FacilityChanged { from, to } => write!(f, "provider: {} → {}", shown(from), shown(to)),
-            Self::InputMayChange { reference } => write!(f, "${{{reference}}} may change"),
+            Self::InputChanged { reference, .. } => write!(f, "${{{reference}}} changed"),
+            Self::InputMayChange { reference, .. } => write!(f, "${{{reference}}} may change"),
         }
     }
 }
@@ -181,6 +194,44 @@ impl Plan {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// The plan without the steps that `keeps` says no to. What waited for one of those waits for what that one waited
+    /// for.
+    #[must_use]
+    pub(crate) fn retaining(mut self, keeps: impl Fn(&Step) -> bool) -> Self {
+        let kept: Vec<bool> = self.steps.iter().map(keeps).collect();
+        if kept.iter().all(|kept| *kept) {
+            return self;
+        }
+        // A step that is left out becomes a gate: the order passes through it as before.
+        let mut new_numbers = Vec::with_capacity(kept.len());
+        let mut steps = Vec::new();
+        for (step, kept) in self.steps.into_iter().zip(kept) {
+            if kept {
+                new_numbers.push(Prerequisite::Step(steps.len()));
+                steps.push(step);
+            } else {
+                new_numbers.push(Prerequisite::Gate(self.gates.len()));
+                self.gates.push(Gate { label: step.resource.to_string(), after: step.after });
+                if step.action != StepAction::Delete {
+                    self.kept.push(step.resource);
+                }
+            }
+        }
+        let afters = steps.iter_mut().map(|step| &mut step.after);
+        for after in afters.chain(self.gates.iter_mut().map(|gate| &mut gate.after)) {
+            for prerequisite in after.iter_mut() {
+                if let Prerequisite::Step(number) = prerequisite
+                    && let Some(new) = new_numbers.get(*number)
+                {
+                    *prerequisite = *new;
+                }
+            }
+            after.sort_unstable();
+        }
+        self.steps = steps;
+        self
     }
 
     /// How many steps of each kind there are.

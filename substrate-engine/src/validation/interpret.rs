@@ -284,7 +284,15 @@ impl Checking<'_> {
             &salt(self.blueprint, resource),
             &|text| own_specs.as_ref().is_some_and(|specs| specs.hides(text)) || resource.hides(text),
         )?;
-        Some(Arc::new(Interpreted { handler, interpretation, directives, facility, canonical, own_specs }))
+        Some(Arc::new(Interpreted {
+            handler,
+            interpretation,
+            directives,
+            facility,
+            canonical,
+            unknown_secrets: Vec::new(),
+            own_specs,
+        }))
     }
 
     fn report(&mut self, message: impl Into<String>, location: Option<&Location>) {

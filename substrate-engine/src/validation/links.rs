@@ -20,12 +20,40 @@ pub(super) struct Link {
     location: Option<Location>,
 }
 
-/// The links of every declaration, by its number, without repetitions.
-pub(super) fn link(declarations: &[Declaration], problems: &mut Vec<Problem>) -> Vec<Vec<Link>> {
+/// What a declaration comes after.
+pub(super) struct Links {
+    /// When it is applied, without repetitions.
+    pub(super) apply: Vec<Link>,
+    /// When it is deleted, where it says so itself.
+    pub(super) delete: Option<Vec<Link>>,
+}
+
+/// The links of every declaration, by its number.
+pub(super) fn link(declarations: &[Declaration], problems: &mut Vec<Problem>) -> Vec<Links> {
     let mut linking = Linking::new(declarations, problems);
-    let links: Vec<Vec<Link>> =
-        declarations.iter().map(|declaration| linking.links_of(declaration)).collect();
-    report_cycles(declarations, &links, problems);
+    let links: Vec<Links> = declarations
+        .iter()
+        .map(|declaration| Links {
+            apply: linking.links_of(declaration),
+            delete: linking.delete_links_of(declaration),
+        })
+        .collect();
+    let apply = links.iter().enumerate().flat_map(|(from, links)| {
+        links.apply.iter().map(move |link| (from, link.target, link.location.as_ref()))
+    });
+    // Where the one order is a circle, so is the other that goes backwards; once is enough.
+    if report_cycles(declarations, apply, "dependencies", problems)
+        && links.iter().any(|links| links.delete.is_some())
+    {
+        let own = links.iter().enumerate().flat_map(|(from, links)| {
+            links.delete.iter().flatten().map(move |link| (from, link.target, link.location.as_ref()))
+        });
+        let reversed =
+            links.iter().enumerate().filter(|(_, links)| links.delete.is_none()).flat_map(|(from, links)| {
+                links.apply.iter().map(move |link| (link.target, from, link.location.as_ref()))
+            });
+        report_cycles(declarations, own.chain(reversed), "`delete` dependencies", problems);
+    }
     links
 }
 
@@ -100,6 +128,11 @@ impl<'a> Linking<'a> {
         links
     }
 
+    fn delete_links_of(&mut self, declaration: &Declaration) -> Option<Vec<Link>> {
+        let dependencies = declaration.resource.rules.delete_dependencies.as_ref()?;
+        Some(dependencies.iter().filter_map(|dependency| self.resolve(declaration, dependency)).collect())
+    }
+
     fn resolve(&mut self, from: &Declaration, dependency: &Dependency) -> Option<Link> {
         let Dependency { address, location } = dependency;
         let blueprint = address.blueprint.as_ref().unwrap_or(&from.blueprint);
@@ -170,14 +203,18 @@ fn path_of(declaration: &Declaration) -> String {
 }
 
 /// Cycles are looked for among declarations: all instances of one share its dependencies, so theirs are the same.
-fn report_cycles(declarations: &[Declaration], links: &[Vec<Link>], problems: &mut Vec<Problem>) {
+fn report_cycles<'a>(
+    declarations: &[Declaration],
+    links: impl Iterator<Item = (usize, usize, Option<&'a Location>)>,
+    what: &str,
+    problems: &mut Vec<Problem>,
+) -> bool {
     let mut graph = DependencyGraph::with_nodes(declarations.len());
-    for (from, links) in links.iter().enumerate() {
-        for link in links {
-            graph.add_dependency(from, link.target);
-        }
+    let links: Vec<_> = links.collect();
+    for (from, target, _) in &links {
+        graph.add_dependency(*from, *target);
     }
-    let Err(cycles) = graph.order() else { return };
+    let Err(cycles) = graph.order() else { return true };
     for cycle in cycles {
         let members: Vec<&Declaration> =
             cycle.nodes.iter().filter_map(|node| declarations.get(*node)).collect();
@@ -195,11 +232,12 @@ fn report_cycles(declarations: &[Declaration], links: &[Vec<Link>], problems: &m
         path.push(label(first));
         let second = cycle.nodes.get(1).unwrap_or(number);
         let location = links
-            .get(*number)
-            .and_then(|links| links.iter().find(|link| link.target == *second))
-            .and_then(|link| link.location.clone())
+            .iter()
+            .find(|(from, target, _)| from == number && target == second)
+            .and_then(|(.., location)| location.cloned())
             .or_else(|| first.resource.name.location.clone());
-        let message = format!("the dependencies go in a circle: {}", path.join(" → "));
+        let message = format!("the {what} go in a circle: {}", path.join(" → "));
         problems.push(Problem::new(path_of(first), message).at(location));
     }
+    false
 }

@@ -5,10 +5,9 @@ mod facility;
 mod instances;
 mod interpret;
 mod links;
-mod manifests;
 mod rules;
 
-pub use desired::{Desired, DesiredManifest, DesiredResource, Group, Interpreted};
+pub use desired::{Desired, DesiredResource, Group, Interpreted};
 pub use facility::Facilities;
 pub use rules::Rules;
 
@@ -29,9 +28,9 @@ pub fn validate(
 ) -> Result<Desired, ConfigError> {
     let mut problems = documents.problems.clone();
     let declarations = interpret::declarations(documents, rules, facilities, &mut problems);
-    let manifests = manifests::check(documents, rules, &mut problems);
     let links = links::link(&declarations, &mut problems);
-    let desired = instances::expand(&declarations, &links, manifests, &mut problems);
+    let blueprints = documents.blueprints.iter().map(|one| one.name.value.clone()).collect();
+    let desired = instances::expand(&declarations, &links, blueprints, &mut problems);
     match desired {
         Some(desired) if problems.is_empty() => Ok(desired),
         _ => Err(without_repetitions(problems).into_iter().collect()),

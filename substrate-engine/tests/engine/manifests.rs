@@ -1,15 +1,20 @@
 //! Manifests: kinds, versions and their two orders.
 
+use async_trait::async_trait;
+use substrate_core::Result;
 use substrate_core::config::ConfigError;
-use substrate_engine::handler::{Interpretation, ResourceHandler, Subject};
+use substrate_engine::directive::Action;
+use substrate_engine::handler::{Found, Interpretation, ResourceHandler, Site, Subject};
 use substrate_engine::model::VersionRange;
+use substrate_engine::plan::{Observed, Recorded, plan};
 use substrate_engine::{Desired, Reader, Rules, validate};
 
-use super::lines;
+use super::{deployed, lines, steps};
 
 #[derive(Debug)]
 struct Note(u32);
 
+#[async_trait]
 impl ResourceHandler for Note {
     fn kind(&self) -> &str {
         "Note"
@@ -23,21 +28,36 @@ impl ResourceHandler for Note {
         false
     }
 
-    fn interpret(&self, subject: Subject<'_>) -> Result<Interpretation, ConfigError> {
+    fn interpret(&self, subject: Subject<'_>) -> std::result::Result<Interpretation, ConfigError> {
         let text: String = subject.specs.get(if self.0 == 1 { "text" } else { "body" }, String::new())?;
         Ok(Interpretation::new(serde_json::json!({ "text": text, "by": self.0 })))
     }
+
+    async fn read(&self, _: &Site<'_>) -> Result<Option<Found>> {
+        Ok(None)
+    }
+
+    async fn create(&self, _: &Site<'_>, properties: &serde_json::Value) -> Result<Found> {
+        Ok(Found::new(properties.clone()))
+    }
+
+    async fn delete(&self, _: &Site<'_>) -> Result<()> {
+        Ok(())
+    }
 }
 
-fn check(text: &str) -> Result<Desired, ConfigError> {
+fn check(text: &str) -> std::result::Result<Desired, ConfigError> {
     let mut rules = Rules::standard();
     rules.handlers.register(Note(1)).unwrap();
     rules.handlers.register(Note(2)).unwrap();
     validate(&Reader::new().text("notes.yaml", text).read(), &rules, &super::facilities())
 }
 
-fn order<'a>(manifests: impl Iterator<Item = &'a substrate_engine::DesiredManifest>) -> Vec<String> {
-    manifests.map(|one| one.manifest.name.value.to_string()).collect()
+/// The plan's steps from one text to another, the first deployed as it says.
+fn steps_from(before: &str, after: &str) -> Vec<String> {
+    let recorded = if before.is_empty() { Recorded::default() } else { deployed(&check(before).unwrap()) };
+    let after = if after.is_empty() { Desired::default() } else { check(after).unwrap() };
+    steps(&plan(&after, &recorded, &Observed::default()).unwrap())
 }
 
 #[test]
@@ -48,8 +68,9 @@ fn versions_of_a_kind_stand_side_by_side() {
     )
     .unwrap();
     let by: Vec<i64> = desired
-        .manifests_to_apply()
-        .map(|one| one.interpretation.properties["by"].as_i64().unwrap())
+        .resources()
+        .iter()
+        .map(|one| one.interpreted.interpretation.properties["by"].as_i64().unwrap())
         .collect();
     assert_eq!(by, [1, 2, 2]);
 }
@@ -58,12 +79,11 @@ fn versions_of_a_kind_stand_side_by_side() {
 fn applying_and_deleting_have_orders_of_their_own() {
     let text =
         "kind: Note\nmetadata: {name: a, dependencies: {apply: [b]}}\n---\nkind: Note\nmetadata: {name: b}\n";
-    let desired = check(text).unwrap();
-    assert_eq!(order(desired.manifests_to_apply()), ["b", "a"]);
-    assert_eq!(order(desired.manifests_to_delete()), ["a", "b"]);
-    let desired = check(&text.replace("{apply: [b]}", "{apply: [b], delete: [b]}")).unwrap();
-    assert_eq!(order(desired.manifests_to_apply()), ["b", "a"]);
-    assert_eq!(order(desired.manifests_to_delete()), ["b", "a"]);
+    assert_eq!(steps_from("", text), ["create manifests/b", "create manifests/a"]);
+    assert_eq!(steps_from(text, ""), ["delete manifests/a", "delete manifests/b"]);
+    let own = text.replace("{apply: [b]}", "{apply: [b], delete: [b]}");
+    assert_eq!(steps_from("", &own), ["create manifests/b", "create manifests/a"]);
+    assert_eq!(steps_from(&own, ""), ["delete manifests/b", "delete manifests/a"]);
 }
 
 #[test]
@@ -73,10 +93,10 @@ fn all_of_its_metadata_is_read() {
          actionOverrides: {restart: deploy}}\n",
     )
     .unwrap();
-    let manifest = &desired.manifests_to_apply().next().unwrap().manifest;
-    assert!(manifest.is_for("prod") && !manifest.is_for("test"));
-    assert!(manifest.skip_apply_all && manifest.skip_delete_all);
-    assert_eq!(manifest.action_overrides["restart"], "deploy");
+    let rules = &desired.resources()[0].declaration.rules;
+    assert!(rules.is_for(Some("prod")) && !rules.is_for(Some("test")));
+    assert!(rules.skip_apply_all && rules.skip_delete_all);
+    assert_eq!(rules.instead_of(Action::Restart), Action::Deploy);
 }
 
 #[test]
@@ -90,11 +110,11 @@ fn mistakes_in_manifests_are_found_in_their_place() {
         .unwrap_err(),
     );
     let starts = [
-        "notes.yaml:2:44: there is no manifest `bb`",
+        "notes.yaml:2:44: there is no resource `bb`",
         "notes.yaml:2:50: unknown key `skip`",
         "notes.yaml:4:7: there is no resource type `Nota`: did you mean `Note`?",
         "notes.yaml:7:7: `Note` has no version 9.0",
-        "notes.yaml:12:18: the `apply` dependencies go in a circle: d → d",
+        "notes.yaml:12:44: the dependencies go in a circle: d → d",
     ];
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for start in starts {

@@ -1,7 +1,7 @@
 //! Plans: what, in which order, and why.
 
 use serde_json::json;
-use substrate_engine::plan::{Cause, Observation, Observed, Ownership, Plan, Recorded, StepAction, plan};
+use substrate_engine::plan::{Cause, Observation, Observed, Plan, Recorded, StepAction, plan};
 
 use super::{deployed, desired, plan_of, steps};
 
@@ -114,11 +114,7 @@ fn drift_is_found_and_mended() {
 #[test]
 fn what_others_made_is_never_touched() {
     let desired = desired(&shop(WEB));
-    let Some(Observation::Present { properties, complete_below, .. }) = Observation::ours(&json!({})) else {
-        panic!()
-    };
-    let foreign =
-        seen("web", Observation::Present { ownership: Ownership::Foreign, properties, complete_below });
+    let foreign = seen("web", Observation::foreign().unwrap());
     let error = plan(&desired, &Recorded::default(), &foreign).unwrap_err();
     assert!(error.to_string().contains("that this deployment did not make"), "{error}");
     assert!(plan(&super::desired("name: shop"), &deployed(&desired), &foreign).is_err());

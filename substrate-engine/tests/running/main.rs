@@ -1,0 +1,11 @@
+//! The engine at work, on the fake and in paused time.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics is a test that failed"
+)]
+
+mod deploying;
+mod lab;
