@@ -64,7 +64,10 @@ mod schema;
 mod validation;
 
 pub use document::{Documents, Reader};
-pub use engine::{Engine, EngineBuilder, EngineError, EngineSettings, Pattern, RollbackOptions, Selector};
+pub use engine::{
+    ActionResult, Drift, Engine, EngineBuilder, EngineError, EngineSettings, FacilityHealth, Orphan,
+    OrphanKind, Pattern, ReconcileOptions, RollbackOptions, Selector, SweepMode, Verdict,
+};
 pub use journal::JournalStore;
 pub use readiness::{PortProbe, TcpProbe};
 pub use run::{Report, RunOptions};

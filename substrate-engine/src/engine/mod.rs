@@ -1,11 +1,15 @@
 //! The engine: documents on one side, substrates on the other, a journal between them.
 
+mod action;
 mod deploy;
 mod destroy;
+mod drift;
 mod error;
+mod reconcile;
 mod rollback;
 mod selector;
 mod settings;
+mod sweep;
 pub(crate) mod world;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,10 +19,14 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use substrate_core::{Error, Result, Substrate, SubstrateExt};
 
+pub use action::{ActionResult, FacilityHealth};
+pub use drift::Drift;
 pub use error::EngineError;
+pub use reconcile::ReconcileOptions;
 pub use rollback::RollbackOptions;
 pub use selector::{Pattern, Selector};
 pub use settings::EngineSettings;
+pub use sweep::{Orphan, OrphanKind, SweepMode, Verdict};
 
 use crate::document::Documents;
 use crate::handler::HandlerRegistry;
