@@ -222,10 +222,9 @@ impl Acting<'_> {
 
     /// As it was deployed; secrets are those of the documents.
     fn properties(&self, spot: &Spot) -> Value {
-        let documented = self.documents.and_then(|documents| documents.get(&spot.id));
         let canonical = spot.recorded.as_ref().map(|record| &record.canonical);
         canonical.map_or(Value::Null, |canonical| {
-            canonical.to_value(|path, digest| documented.and_then(|one| one.secret(path, digest))).0
+            canonical.to_value(|path, digest| self.documents?.secret(&spot.id, path, digest)).0
         })
     }
 }

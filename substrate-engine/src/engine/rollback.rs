@@ -110,10 +110,8 @@ impl Engine {
         let resources = recorded.iter().map(|(id, record)| {
             let handler =
                 self.rules.handlers.find(&record.kind, record.version).map_err(Error::invalid_input)?;
-            let documented = documents.and_then(|documents| documents.get(id));
-            let (properties, unknown_secrets) = record
-                .canonical
-                .to_value(|path, digest| documented.and_then(|documented| documented.secret(path, digest)));
+            let (properties, unknown_secrets) =
+                record.canonical.to_value(|path, digest| documents?.secret(id, path, digest));
             let uses = record.uses.iter().filter_map(|(property, reference)| {
                 match Template::parse(&format!("${{{reference}}}")).ok()??.single()? {
                     Part::Reference(reference) => Some((property.clone(), reference.clone())),

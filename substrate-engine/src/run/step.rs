@@ -183,10 +183,11 @@ impl Running<'_> {
         let Some(recorded) = spot.recorded.as_ref().filter(|_| spot.handler.is_instance()) else {
             return Ok(());
         };
-        let desired = self.world.desired.get(&spot.id).or_else(|| self.world.documents?.get(&spot.id));
-        let (properties, unknown) = recorded
-            .canonical
-            .to_value(|path, digest| desired.and_then(|desired| desired.secret(path, digest)));
+        let world = self.world;
+        let (properties, unknown) = recorded.canonical.to_value(|path, digest| {
+            let documents = world.documents.into_iter().chain([world.desired]);
+            documents.into_iter().find_map(|documents| documents.secret(&spot.id, path, digest))
+        });
         let directives = directives_in(self.world.engine.rules(), &spot.id, &properties)?;
         if !directives.iter().any(|one| one.reacts_to(Action::Destroy)) {
             return Ok(());

@@ -92,6 +92,14 @@ impl Desired {
         range.and_then(|range| self.resources.get(range.clone())).unwrap_or_default()
     }
 
+    /// A secret of a resource, of its properties at a path, if it has this digest. All instances of a resource share
+    /// theirs, so one that is no longer desired has those of the others.
+    pub(crate) fn secret(&self, id: &ResourceId, path: &str, digest: &str) -> Option<Value> {
+        let instances = self.instances_of(&id.blueprint, &id.name);
+        let own = self.get(id).into_iter().chain(instances.first());
+        own.into_iter().find_map(|resource| resource.secret(path, digest))
+    }
+
     /// A resource by its id.
     #[must_use]
     pub fn get(&self, id: &ResourceId) -> Option<&DesiredResource> {
@@ -149,7 +157,7 @@ impl DesiredResource {
     }
 
     /// A secret among its properties, if it has the one of this digest at a path.
-    pub(crate) fn secret(&self, path: &str, digest: &str) -> Option<Value> {
+    fn secret(&self, path: &str, digest: &str) -> Option<Value> {
         let canonical = &self.interpreted.canonical;
         match canonical.get(path)? {
             Property::Secret(known) if known == digest => {

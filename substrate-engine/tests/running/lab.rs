@@ -25,8 +25,7 @@ impl Lab {
     }
 
     pub(crate) fn desired(&self, text: &str) -> Desired {
-        let documents = Reader::new().text("shop.yaml", text).read();
-        self.engine.validate(&documents).unwrap_or_else(|error| panic!("{error}"))
+        parse(&self.engine, text)
     }
 
     pub(crate) async fn deploy(&self, text: &str) -> Report {
@@ -61,6 +60,11 @@ impl Lab {
 
 pub(crate) async fn engine(substrate: Arc<dyn Substrate>, journals: &JournalStore) -> Engine {
     Engine::builder(journals.clone()).facility(substrate).connect().await.unwrap()
+}
+
+pub(crate) fn parse(engine: &Engine, text: &str) -> Desired {
+    let documents = Reader::new().text("shop.yaml", text).read();
+    engine.validate(&documents).unwrap_or_else(|error| panic!("{error}"))
 }
 
 pub(crate) fn name(text: &str) -> Name {

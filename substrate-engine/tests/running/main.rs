@@ -7,5 +7,8 @@
     reason = "a test that panics is a test that failed"
 )]
 
+mod crashes;
 mod deploying;
 mod lab;
+mod moments;
+mod world;
