@@ -124,6 +124,23 @@ impl World {
         .await
     }
 
+    /// Takes a label off an instance; one that it does not have is no error.
+    ///
+    /// # Errors
+    /// `NotFound`: there is no such instance.
+    pub async fn remove_label(&self, name: impl AsRef<str>, key: impl Into<String> + Send) -> Result<()> {
+        let name = InstanceName::new(name)?;
+        let key = key.into();
+        self.change(|change| {
+            let record = change.state.instance_mut(&name)?;
+            record.config.labels.remove(&key);
+            let name = record.config.name.clone();
+            change.happened(EventKind::Changed, &name, Some(format!("label {key}")));
+            Ok(())
+        })
+        .await
+    }
+
     /// Writes lines to the log of an instance.
     ///
     /// # Errors

@@ -11,4 +11,6 @@ mod crashes;
 mod deploying;
 mod lab;
 mod moments;
+mod ownership;
+mod rollbacks;
 mod world;
