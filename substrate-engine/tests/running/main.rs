@@ -10,6 +10,7 @@
 mod crashes;
 mod deploying;
 mod lab;
+mod living;
 mod moments;
 mod ownership;
 mod rollbacks;

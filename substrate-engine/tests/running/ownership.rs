@@ -57,7 +57,11 @@ async fn without_marks_the_name_tells_whose_it_is() {
     let report = lab.deploy(text).await;
     assert!(report.is_done(), "{report}");
     let web = lab.instances().await[0].clone();
-    assert!(web.name.as_str().starts_with("web-") && web.name.as_str().len() == "web-".len() + 8, "{}", web.name);
+    assert!(
+        web.name.as_str().starts_with("web-") && web.name.as_str().len() == "web-".len() + 8,
+        "{}",
+        web.name
+    );
     let networks: Vec<&str> = web.networks.iter().map(|one| one.network_name.as_str()).collect();
     assert!(networks.iter().any(|network| network.starts_with("front-")), "{networks:?}");
     assert!(lab.plan(text).await.is_empty());
@@ -106,7 +110,9 @@ async fn a_lost_answer_to_a_creation_makes_one_instance_and_no_failure() {
 async fn the_new_one_is_there_before_the_old_one_goes_if_that_is_asked_for() {
     let lab = Lab::new().await;
     let text = |command: &str| {
-        format!("name: shop\nresources: [{{type: compute, name: web, specs: {{image: busybox:local, command: [serve, {command}]}}, lifecycle: {{create_before_destroy: true}}}}]")
+        format!(
+            "name: shop\nresources: [{{type: compute, name: web, specs: {{image: busybox:local, command: [serve, {command}]}}, lifecycle: {{create_before_destroy: true}}}}]"
+        )
     };
     lab.deploy(&text("one")).await;
     lab.fake.clear_calls();

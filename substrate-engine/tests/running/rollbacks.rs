@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use substrate_core::{ErrorKind, Operation, Substrate};
 use substrate_engine::{RollbackOptions, RunOptions};
-use substrate_fake::{Fault, Fake};
+use substrate_fake::{Fake, Fault};
 
 use super::lab::{Lab, name, parse};
 use super::world::Visible;
@@ -26,7 +26,10 @@ fn after() -> String {
         .replace("512MiB", "1GiB")
         .replace("count: 2", "count: 3")
         .replace("name: old, specs: {image", "name: new, specs: {image")
-        .replace("  - {type: network, name: front}", "  - {type: network, name: front}\n  - {type: network, name: back}")
+        .replace(
+            "  - {type: network, name: front}",
+            "  - {type: network, name: front}\n  - {type: network, name: back}",
+        )
         .replace("networks: [front]", "networks: [front, back], command: [serve]")
 }
 
@@ -109,7 +112,11 @@ async fn a_failed_run_can_roll_itself_back() {
 #[tokio::test(start_paused = true)]
 async fn any_earlier_run_can_be_gone_back_to() {
     let lab = Lab::new().await;
-    let image = |command: &str| format!("name: shop\nresources: [{{type: compute, name: a, specs: {{image: busybox:local, command: [serve, {command}]}}}}]");
+    let image = |command: &str| {
+        format!(
+            "name: shop\nresources: [{{type: compute, name: a, specs: {{image: busybox:local, command: [serve, {command}]}}}}]"
+        )
+    };
     lab.deploy(&image("one")).await;
     let first = Visible::of(&lab.fake).await;
     lab.deploy(&image("two")).await;
@@ -130,7 +137,11 @@ async fn any_earlier_run_can_be_gone_back_to() {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_made_again_without_its_secret_is_stuck_and_says_so() {
     let lab = Lab::new().await;
-    let text = |password: &str| format!("name: shop\nresources: [{{type: compute, name: a, specs: {{image: busybox:local, environment: {{PASSWORD: {password}}}}}}}]");
+    let text = |password: &str| {
+        format!(
+            "name: shop\nresources: [{{type: compute, name: a, specs: {{image: busybox:local, environment: {{PASSWORD: {password}}}}}}}]"
+        )
+    };
     lab.deploy(&text("hunter2")).await;
     lab.deploy(&text("hunter3")).await;
     let options = RunOptions::default();
@@ -153,7 +164,10 @@ async fn what_a_failed_run_protected_is_removed_with_it() {
     lab.fake.inject(Fault::error(ErrorKind::Internal).on(Operation::CreateInstance).instance("b"));
     let text = "name: shop\nresources:\n  - {type: compute, name: a, specs: {image: busybox:local}, lifecycle: {protect: true}}\n  - {type: compute, name: b, specs: {image: busybox:local}, dependencies: [a]}";
     assert!(!lab.deploy(text).await.is_done());
-    let report =
-        lab.engine.rollback(&[name("shop")], &RollbackOptions::default(), &RunOptions::default()).await.unwrap();
+    let report = lab
+        .engine
+        .rollback(&[name("shop")], &RollbackOptions::default(), &RunOptions::default())
+        .await
+        .unwrap();
     assert!(report.is_done() && lab.instances().await.is_empty(), "{report}");
 }
