@@ -35,6 +35,12 @@ pub mod fake {
     pub use substrate_fake::*;
 }
 
+/// Processes under supervisord.
+#[cfg(feature = "supervisor")]
+pub mod supervisor {
+    pub use substrate_supervisor::*;
+}
+
 /// A registry of the providers whose features are on. A value: add your own to it.
 #[must_use]
 #[allow(unused_mut, reason = "without any provider feature nothing is registered")]
@@ -45,6 +51,8 @@ pub fn registry() -> registry::Registry {
     let _ = substrate_docker::register(&mut registry);
     #[cfg(feature = "fake")]
     let _ = substrate_fake::register(&mut registry);
+    #[cfg(feature = "supervisor")]
+    let _ = substrate_supervisor::register(&mut registry);
     registry
 }
 

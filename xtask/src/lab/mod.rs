@@ -5,6 +5,7 @@ mod docker;
 mod mounts;
 mod packages;
 mod process;
+mod supervisor;
 mod wait;
 
 use std::fs::{self, File};
@@ -15,6 +16,7 @@ use clap::Subcommand;
 
 use crate::command::quoted;
 use docker::DockerServer;
+use supervisor::SupervisorServer;
 
 /// Where all state lives, if the default will not do.
 const DIRECTORY_VARIABLE: &str = "SUBSTRATES_LAB_DIR";
@@ -134,7 +136,8 @@ impl Lab {
             Some(directory) => std::path::absolute(directory)?,
             None => cache_directory()?.join("lab"),
         };
-        let servers: Vec<Box<dyn Server>> = vec![Box::new(DockerServer::new(&directory))];
+        let servers: Vec<Box<dyn Server>> =
+            vec![Box::new(DockerServer::new(&directory)), Box::new(SupervisorServer::new(&directory))];
         Ok(Self { directory, servers })
     }
 
