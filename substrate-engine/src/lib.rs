@@ -47,6 +47,13 @@
 //! anything is checked. `${web.address}` is an output of another resource: it stays a text, and makes a dependency,
 //! until that resource is there. So it can stand wherever a text can, and not for a number. `$${` is a literal `${`.
 //!
+//! **Defaults.** `defaults: {docker-paris: {compute: {memory: 1GiB}}}` lies under the specs of what lives on that
+//! facility; a type of facilities stands for all of them, and a name lies over its type.
+//!
+//! **Kinds.** `compute`, `network`, `storage`, `service` and `configure` live on facilities;
+//! [`Values`](handler::ValuesHandler), [`Command`](handler::CommandHandler) and
+//! [`WriteFile`](handler::WriteFileHandler) on none. A program registers its own.
+//!
 //! **Sizes.** `8GB` is 8 · 10⁹ bytes, `8GiB` is 8 · 2³⁰; limits are rounded up to the MiB and GiB that substrates count
 //! in. A size below 1 MiB is refused: its unit was forgotten.
 

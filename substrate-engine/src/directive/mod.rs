@@ -6,7 +6,7 @@
 mod action;
 mod cloud_init;
 mod exec;
-mod files;
+pub(crate) mod files;
 mod registry;
 mod wait_for;
 
@@ -14,5 +14,6 @@ pub use action::Action;
 pub use cloud_init::CloudInit;
 pub use exec::Exec;
 pub use files::Files;
+pub(crate) use registry::last_line;
 pub use registry::{CheckedDirective, Directive, DirectiveRegistry, DirectiveSite};
 pub use wait_for::WaitFor;

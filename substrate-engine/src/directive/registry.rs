@@ -93,7 +93,7 @@ impl DirectiveSite<'_> {
     }
 }
 
-fn last_line(text: &str) -> String {
+pub(crate) fn last_line(text: &str) -> String {
     const LONGEST: usize = 200;
     match text.lines().rev().find(|line| !line.trim().is_empty()) {
         Some(line) => format!(

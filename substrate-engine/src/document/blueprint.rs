@@ -10,7 +10,8 @@ use substrate_core::config::{ConfigError, Problem, Section};
 use super::form::{BlueprintForm, LifecycleForm, ResourceForm};
 use super::variables::{Scope, references_of, without_consequences};
 use crate::model::{
-    Address, Blueprint, Dependency, DirectiveSpec, Located, Name, Resource, Variables, Version,
+    Address, Blueprint, Dependency, DirectiveSpec, FacilityDefaults, Located, Name, Resource, Variables,
+    Version,
 };
 
 /// Reads one blueprint; what is wrong goes to `problems`, what can be read is returned all the same.
@@ -39,6 +40,10 @@ pub(super) fn read_blueprint(
         blueprint.engine_config = metadata.remove("engine_config");
         blueprint.metadata = values_of(metadata, problems);
     }
+    if let Some(defaults) = parts.remove("defaults") {
+        let (defaults, _) = substituted(&scope, defaults, problems);
+        blueprint.defaults = read_defaults(defaults, problems);
+    }
     let resources = parts.remove("resources").map(Section::into_items).unwrap_or_else(|| Ok(Vec::new()));
     let resources = resources.unwrap_or_else(|error| {
         problems.extend(error.into_problems());
@@ -51,6 +56,39 @@ pub(super) fn read_blueprint(
         .map(Arc::new)
         .collect();
     blueprint
+}
+
+/// Facility → type of resource → specs.
+fn read_defaults(defaults: Section, problems: &mut Vec<Problem>) -> Vec<FacilityDefaults> {
+    let mut entries = |section: Section| {
+        section.into_entries().unwrap_or_else(|error| {
+            problems.extend(error.into_problems());
+            Vec::new()
+        })
+    };
+    let located = |key: String, at: &Section| Located {
+        value: Arc::<str>::from(key),
+        location: at.key_location().cloned(),
+    };
+    let mut read = Vec::new();
+    for (facility, kinds) in entries(defaults) {
+        let facility = located(facility, &kinds);
+        let mut of_kinds = Vec::new();
+        for (kind, specs) in entries(kinds) {
+            let kind = located(kind, &specs);
+            // What is no map cannot lie under one.
+            if specs.is_map() || specs.is_null() {
+                of_kinds.push((kind, specs));
+            } else {
+                entries(specs);
+            }
+        }
+        read.push(FacilityDefaults { facility, kinds: of_kinds });
+    }
+    for specs in read.iter().flat_map(|one: &FacilityDefaults| &one.kinds).map(|(_, specs)| specs) {
+        problems.extend(references_of(specs).1);
+    }
+    read
 }
 
 type Head = ResourceForm<IgnoredAny, IgnoredAny, IgnoredAny>;

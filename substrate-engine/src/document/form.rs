@@ -33,6 +33,11 @@ pub(crate) struct BlueprintForm<R: Default, M: Default> {
     #[serde(default)]
     #[allow(dead_code, reason = "read with places")]
     pub(crate) variables: M,
+    /// Specs that lie under those of the resources: by facility (its name or type), then by type of resource.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, BTreeMap<String, serde_json::Map<String, serde_json::Value>>>")]
+    #[allow(dead_code, reason = "read with places")]
+    pub(crate) defaults: M,
     /// Free data; `engine_config` is laid over the configuration of the substrates.
     #[serde(default)]
     #[allow(dead_code, reason = "read with places")]
@@ -44,7 +49,7 @@ pub(crate) struct BlueprintForm<R: Default, M: Default> {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Resource")]
 pub(crate) struct ResourceForm<S: Default, D: Default, M: Default> {
-    /// The kind of thing: `compute`, `network`, `storage`, `service`, or one that the program registered.
+    /// The kind of thing: `compute`, `network`, `storage`, `service`, `configure`, or one that the program registered.
     #[serde(rename = "type")]
     pub(crate) kind: String,
     /// Its name, unique in the blueprint: letters, digits, `-` and `_`.

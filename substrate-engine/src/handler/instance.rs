@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
+use substrate_core::config::Section;
 use substrate_core::mark;
 use substrate_core::{
     Error, Feature, Instance, InstanceConfig, InstanceName, InstanceState, NetworkConfig, Operation,
@@ -156,9 +157,7 @@ fn config(site: &Site<'_>, properties: &Value) -> Result<InstanceConfig> {
     let mut fields: Map<String, Value> = properties.as_object().cloned().unwrap_or_default();
     OWN_KEYS.iter().for_each(|key| drop(fields.remove(*key)));
     fields.insert("name".to_owned(), site.name.into());
-    let mut config: InstanceConfig = serde_json::from_value(Value::Object(fields)).map_err(|error| {
-        Error::invalid_input(format!("`{}` is no configuration of an instance: {error}", site.id))
-    })?;
+    let mut config: InstanceConfig = configured(site, Value::Object(fields))?;
     for network in &mut config.networks {
         network.network_name = site.name_of(network.network_name.as_str()).parse()?;
     }
@@ -171,6 +170,13 @@ fn config(site: &Site<'_>, properties: &Value) -> Result<InstanceConfig> {
         config.labels.extend(site.marks.clone());
     }
     Ok(config)
+}
+
+/// Reads a configuration as documents are read: an output that is a number may stand where a text is asked for.
+pub(super) fn configured<T: serde::de::DeserializeOwned>(site: &Site<'_>, fields: Value) -> Result<T> {
+    Section::from_value(fields)
+        .parse()
+        .map_err(|error| Error::invalid_input(format!("`{}` cannot be made so: {error}", site.id)))
 }
 
 fn found(site: &Site<'_>, instance: &Instance) -> Found {

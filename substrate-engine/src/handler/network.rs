@@ -12,6 +12,7 @@ use substrate_core::{
     Error, Feature, InstanceFilter, Network, NetworkConfig, NetworkName, NetworkSpec, Operation, Result,
 };
 
+use super::instance::configured;
 use super::interpretation::{ChangeEffect, Interpretation, Mention, Need, Subject};
 use super::registry::ResourceHandler;
 use super::site::{Found, Site};
@@ -223,9 +224,7 @@ fn network_spec(site: &Site<'_>, properties: &Value) -> Result<NetworkSpec> {
     fields.remove("backends");
     fields.remove("resource");
     fields.insert("name".to_owned(), site.name.into());
-    let mut network: NetworkSpec = serde_json::from_value(Value::Object(fields)).map_err(|error| {
-        Error::invalid_input(format!("`{}` is no configuration of a network: {error}", site.id))
-    })?;
+    let mut network: NetworkSpec = configured(site, Value::Object(fields))?;
     if site.has(Feature::ResourceLabels) {
         network.labels.extend(site.marks.clone());
     }

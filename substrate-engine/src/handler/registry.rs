@@ -5,14 +5,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::Value;
-use substrate_core::config::{ConfigError, nearest, quoted};
+use serde_json::{Map, Value};
+use substrate_core::config::{ConfigError, Section, nearest, quoted};
 use substrate_core::{Error, Result};
 
 use super::interpretation::{ChangeEffect, Interpretation, Subject};
 use super::site::{Found, Site};
-use super::{ComputeHandler, NetworkHandler, ServiceHandler, StorageHandler};
-use crate::model::{Version, VersionRange};
+use super::{
+    CommandHandler, ComputeHandler, ConfigureHandler, NetworkHandler, ServiceHandler, StorageHandler,
+    ValuesHandler, WriteFileHandler,
+};
+use crate::model::{Name, Version, VersionRange};
 
 /// What one kind of resource means, in a range of its versions, and how it is made.
 ///
@@ -65,6 +68,23 @@ pub trait ResourceHandler: Send + Sync + fmt::Debug {
     /// Whether the journal may hold its outputs. Those of a kind that may give secrets are worked out anew each time.
     fn keeps_outputs(&self) -> bool {
         true
+    }
+
+    /// The outputs of a kind that gives to others what its specs say and nothing else, found in its properties; `None`
+    /// for every other kind.
+    ///
+    /// Outputs that are worked out from the documents are there in every run though no journal holds them, and a plan
+    /// sees at once whom a change of one of them concerns. References in them are replaced by the engine.
+    fn outputs_in<'p>(&self, properties: &'p Value) -> Option<&'p Map<String, Value>> {
+        let _ = properties;
+        None
+    }
+
+    /// The resource that it is a part of, for a kind that does something to another one: it lives where that one lives.
+    /// It must be an instance of the same blueprint.
+    fn part_of(&self, specs: &Section) -> Option<Name> {
+        let _ = specs;
+        None
     }
 
     /// Looks at the resource; `None` when it is not there, by a complete answer.
@@ -167,14 +187,19 @@ impl HandlerRegistry {
         Self::default()
     }
 
-    /// The built-in handlers: `compute`, `network`, `storage` and `service`.
+    /// The built-in handlers: `compute`, `network`, `storage`, `service` and `configure`, and those that live on no
+    /// facility: `Values`, `Command` and `WriteFile`.
     #[must_use]
     pub fn standard() -> Self {
-        let built_in: [Arc<dyn ResourceHandler>; 4] = [
+        let built_in: [Arc<dyn ResourceHandler>; 8] = [
             Arc::new(ComputeHandler),
             Arc::new(NetworkHandler),
             Arc::new(StorageHandler),
             Arc::new(ServiceHandler),
+            Arc::new(ConfigureHandler),
+            Arc::new(ValuesHandler),
+            Arc::new(CommandHandler),
+            Arc::new(WriteFileHandler),
         ];
         let handlers = built_in.into_iter().map(|handler| (handler.kind().to_owned(), vec![handler]));
         Self { handlers: handlers.collect() }

@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 use crate::model::ResourceId;
 use crate::plan::RecordedResource;
+use crate::validation::{Desired, DesiredResource};
 
 /// What a handler needs to look at a resource and to change it.
 #[derive(Clone, Copy)]
@@ -25,8 +26,14 @@ pub struct Site<'a> {
     pub marks: &'a Labels,
     /// As it was deployed last; `None` when it is made for the first time.
     pub recorded: Option<&'a RecordedResource>,
+    /// What a run that was interrupted was about to make of it.
+    pub begun: Option<&'a RecordedResource>,
+    /// What it shall be, with references still in its properties; `None` when it shall be gone.
+    pub desired: Option<&'a DesiredResource>,
     /// How instances are stopped before they are changed or removed.
     pub stop: StopMode,
+    /// What may know the secrets of what was recorded.
+    pub(crate) documents: [Option<&'a Desired>; 2],
     pub(crate) facility: Option<&'a Facility>,
     /// Whether lists that were fetched earlier in this look may answer.
     pub(crate) from_lists: bool,
@@ -49,6 +56,15 @@ impl<'a> Site<'a> {
         self.facility
             .map(|facility| &*facility.substrate)
             .ok_or_else(|| Error::internal(format!("`{}` lives on no facility", self.id)))
+    }
+
+    /// The properties of a record of this resource, with references still in them. A journal holds no secrets: they are
+    /// taken from the documents at hand, and the dotted paths of those that nobody knows are returned beside.
+    #[must_use]
+    pub fn properties_of(&self, record: &RecordedResource) -> (Value, Vec<String>) {
+        record.canonical.to_value(|path, digest| {
+            self.documents.iter().flatten().find_map(|documents| documents.secret(self.id, path, digest))
+        })
     }
 
     /// Whether the facility has a feature; a kind that lives on no facility has none.

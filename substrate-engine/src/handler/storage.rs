@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use substrate_core::config::{ConfigError, Problem, bytes_size};
 use substrate_core::mark;
-use substrate_core::{Error, Feature, Operation, Result, Volume, VolumeName, VolumeSpec};
+use substrate_core::{Feature, Operation, Result, Volume, VolumeName, VolumeSpec};
 
+use super::instance::configured;
 use super::interpretation::{Interpretation, Need, Subject};
 use super::registry::ResourceHandler;
 use super::site::{Found, Site};
@@ -125,9 +126,7 @@ fn volume_spec(site: &Site<'_>, properties: &Value) -> Result<VolumeSpec> {
     let mut fields: Map<String, Value> = properties.as_object().cloned().unwrap_or_default();
     fields.remove("resource");
     fields.insert("name".to_owned(), site.name.into());
-    let mut volume: VolumeSpec = serde_json::from_value(Value::Object(fields)).map_err(|error| {
-        Error::invalid_input(format!("`{}` is no configuration of a volume: {error}", site.id))
-    })?;
+    let mut volume: VolumeSpec = configured(site, Value::Object(fields))?;
     if site.has(Feature::ResourceLabels) {
         volume.labels.extend(site.marks.clone());
     }

@@ -21,6 +21,8 @@ pub struct Blueprint {
     pub description: Option<String>,
     /// Its resources, in document order.
     pub resources: Vec<Arc<Resource>>,
+    /// Specs that lie under those of its resources, by facility.
+    pub defaults: Vec<FacilityDefaults>,
     /// Free data, without `engine_config`.
     pub metadata: Map<String, Value>,
     /// `metadata.engine_config`: laid over the configuration of the substrates.
@@ -36,6 +38,7 @@ impl Blueprint {
             version: None,
             description: None,
             resources: Vec::new(),
+            defaults: Vec::new(),
             metadata: Map::new(),
             engine_config: None,
         }
@@ -47,6 +50,18 @@ impl Blueprint {
         self.resources.push(Arc::new(resource));
         self
     }
+}
+
+/// What the resources of a blueprint have in common on one facility: `defaults: {docker-paris: {compute: {memory: 1GiB}}}`.
+///
+/// Maps are merged key by key; of everything else what the resource itself says counts, `~` included. Defaults for the
+/// name of a facility lie over those for its type.
+#[derive(Debug, Clone)]
+pub struct FacilityDefaults {
+    /// The facility, by name or by type.
+    pub facility: Located<Arc<str>>,
+    /// By the type of resource, its specs.
+    pub kinds: Vec<(Located<Arc<str>>, Section)>,
 }
 
 /// Values for `${var.…}` that a caller gives: they come before the defaults that a blueprint's `variables:` hold.

@@ -31,7 +31,7 @@ mod version;
 
 pub use address::{Address, Dependency, Reference, Selection};
 pub use apply_rules::ApplyRules;
-pub use blueprint::{Blueprint, Variables};
+pub use blueprint::{Blueprint, FacilityDefaults, Variables};
 pub use name::{Name, ResourceId};
 pub use resource::{Condition, DirectiveSpec, Lifecycle, Located, Readiness, Resource, count_instances};
 pub use template::{Part, Template, resolve_templates};

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
-use super::decide::{self, Decision};
-use super::inputs::{digest_of_input, output_at, referenced_value};
+use serde_json::Value;
+
+use super::decide::{self, Decision, uses_of};
+use super::inputs::{digest_of_input, given_outputs, output_at, referenced_value};
 use super::order::{Node, Ordering};
 use super::state::{Observation, Observed, Recorded, RecordedResource};
 use super::step::{Plan, StepAction};
@@ -55,7 +57,16 @@ struct Building<'a> {
     removed: BTreeMap<usize, (&'a ResourceId, &'a RecordedResource)>,
     /// The names of which at least one instance is made anew.
     made_anew: HashSet<(&'a Name, &'a Name)>,
+    /// What the kept and changed resources give whose kind gives what its specs say.
+    given: HashMap<&'a ResourceId, Given>,
     refusals: Vec<Refusal>,
+}
+
+/// Outputs that are known before anything is done.
+struct Given {
+    outputs: BTreeMap<String, Value>,
+    /// Those that are made of outputs of something that is made anew: they may be others afterwards.
+    may_change: HashSet<String>,
 }
 
 /// The rest of a plan in the making, as one resource's decision sees it.
@@ -68,7 +79,7 @@ impl decide::Surroundings for SeenFrom<'_, '_> {
     fn is_made_anew(&self, reference: &Reference) -> bool {
         let address = &reference.address;
         let blueprint = address.blueprint.as_ref().unwrap_or(&self.resource.id.blueprint);
-        match address.selection {
+        let is_made_anew = match address.selection {
             Selection::Index(index) => {
                 let target = ResourceId::new(blueprint.clone(), address.name.clone()).with_index(index);
                 let node = self.building.nodes.get(&target);
@@ -78,21 +89,67 @@ impl decide::Surroundings for SeenFrom<'_, '_> {
             Selection::Whole | Selection::All => {
                 self.building.made_anew.contains(&(blueprint, &address.name))
             }
-        }
+        };
+        is_made_anew || self.may_change(blueprint, reference)
     }
 
     fn input(&self, reference: &Reference) -> Option<String> {
-        let Building { desired, recorded, observed, .. } = self.building;
-        let user = &self.resource.id;
-        let value = referenced_value(desired, user, reference, |id, path| {
+        let value = self.value_of(reference)?;
+        Some(digest_of_input(&self.resource.id, reference, &value))
+    }
+}
+
+impl SeenFrom<'_, '_> {
+    /// Whether an output that is given as it was written holds something that may change.
+    fn may_change(&self, blueprint: &Name, reference: &Reference) -> bool {
+        let Building { desired, given, .. } = self.building;
+        let instances = desired.instances_of(blueprint, &reference.address.name);
+        // All instances are of one kind; of the other kinds there may be many.
+        if !instances.first().is_some_and(gives_its_specs) {
+            return false;
+        }
+        let path = reference.output.as_str();
+        let first_word = path.split('.').next().unwrap_or_default();
+        instances
+            .iter()
+            .filter(|one| match reference.address.selection {
+                Selection::Index(index) => one.id.index == Some(index),
+                Selection::Whole | Selection::All => true,
+            })
+            .filter_map(|one| given.get(&one.id))
+            .any(|given| given.may_change.contains(path) || given.may_change.contains(first_word))
+    }
+
+    fn value_of(&self, reference: &Reference) -> Option<Value> {
+        let Building { desired, recorded, observed, given, .. } = self.building;
+        referenced_value(desired, &self.resource.id, reference, |id, path| {
+            if let Some(given) = given.get(id) {
+                return output_at(&given.outputs, path).cloned();
+            }
             let outputs = match observed.get(id) {
                 Some(Observation::Present(present)) if !present.outputs.is_empty() => &present.outputs,
                 _ => &recorded.get(id)?.outputs,
             };
             output_at(outputs, path).cloned()
-        })?;
-        Some(digest_of_input(user, reference, &value))
+        })
     }
+
+    fn given(&self) -> Option<Given> {
+        let outputs = given_outputs(self.resource, |reference| self.value_of(reference))?;
+        let interpreted = &self.resource.interpreted;
+        let written = interpreted.handler.outputs_in(&interpreted.interpretation.properties)?;
+        let may_change = written.iter().filter(|(_, value)| {
+            let mut uses = Vec::new();
+            uses_of("", value, &mut uses);
+            uses.iter().any(|(_, reference)| decide::Surroundings::is_made_anew(self, reference))
+        });
+        Some(Given { outputs, may_change: may_change.map(|(name, _)| name.clone()).collect() })
+    }
+}
+
+fn gives_its_specs(resource: &DesiredResource) -> bool {
+    let interpreted = &resource.interpreted;
+    interpreted.handler.outputs_in(&interpreted.interpretation.properties).is_some()
 }
 
 impl<'a> Building<'a> {
@@ -108,6 +165,7 @@ impl<'a> Building<'a> {
             decisions: vec![None; desired.graph.len()],
             removed: BTreeMap::new(),
             made_anew: HashSet::new(),
+            given: HashMap::new(),
             refusals: Vec::new(),
         }
     }
@@ -123,6 +181,8 @@ impl<'a> Building<'a> {
                 Ok(decision) => {
                     if decision.action.makes_anew() {
                         self.made_anew.insert((&resource.id.blueprint, &resource.id.name));
+                    } else if let Some(given) = (SeenFrom { building: self, resource }).given() {
+                        self.given.insert(&resource.id, given);
                     }
                     if let Some(slot) = self.decisions.get_mut(*node) {
                         *slot = Some(decision);

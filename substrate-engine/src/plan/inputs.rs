@@ -4,9 +4,15 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use substrate_core::config::Section;
+
 use super::canonical::digest_of;
-use crate::model::{Reference, ResourceId, Selection};
-use crate::validation::Desired;
+use crate::model::{Reference, ResourceId, Selection, resolve_templates};
+use crate::validation::{Desired, DesiredResource};
+
+/// More bytes than this are not put into the outputs of one resource: texts that refer to each other twice grow to any
+/// length in a few steps.
+const LARGEST_OUTPUTS: usize = 4 * 1024 * 1024;
 
 /// The output at a dotted path. A key that holds the dots itself comes first.
 #[must_use]
@@ -50,6 +56,29 @@ pub(crate) fn referenced_value(
                 _ => Some(Value::Array(values)),
             }),
     }
+}
+
+/// The outputs of a resource whose kind gives what its specs say, with references replaced by what `value_of` knows.
+/// What cannot be replaced is left out. `None` for every other kind.
+pub(crate) fn given_outputs(
+    resource: &DesiredResource,
+    mut value_of: impl FnMut(&Reference) -> Option<Value>,
+) -> Option<BTreeMap<String, Value>> {
+    const KEY: &str = "value";
+    let interpreted = &resource.interpreted;
+    let written = interpreted.handler.outputs_in(&interpreted.interpretation.properties)?;
+    let mut left = LARGEST_OUTPUTS;
+    let outputs = written.iter().filter_map(|(name, value)| {
+        let resolved =
+            resolve_templates(&Section::from_value(serde_json::json!({ KEY: value })), |reference| {
+                let value = value_of(reference)?;
+                left = left.checked_sub(value.to_string().len())?;
+                Some(value)
+            });
+        let mut resolved = resolved.ok()?.to_value().ok()?;
+        Some((name.clone(), resolved.get_mut(KEY)?.take()))
+    });
+    Some(outputs.collect())
 }
 
 /// The digest of an input, as records keep it: an output may be a secret.

@@ -1,5 +1,7 @@
 //! Directives of a resource, from its properties.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 use substrate_core::{Error, InstanceName, InstanceState, Result, Substrate};
@@ -38,10 +40,13 @@ pub(crate) fn directives_in<'a>(
     id: &ResourceId,
     properties: &Value,
 ) -> Result<Vec<Ready<'a>>> {
-    let Some(written) = properties.pointer("/resource/directives").and_then(Value::as_array) else {
+    let Some(written) = properties.pointer("/resource/directives").and_then(Value::as_object) else {
         return Ok(Vec::new());
     };
-    let ready = written.iter().enumerate().map(|(number, written)| {
+    // The tenth does not come before the second.
+    let written: BTreeMap<usize, &Value> =
+        written.iter().filter_map(|(number, written)| Some((number.parse().ok()?, written))).collect();
+    let ready = written.into_iter().map(|(number, written)| {
         let unreadable = |why: &dyn std::fmt::Display| {
             Error::invalid_input(format!("directive {number} of `{id}` cannot be carried out: {why}"))
         };

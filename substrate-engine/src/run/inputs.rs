@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Running;
 use crate::model::{Reference, ResourceId, Selection, resolve_templates};
-use crate::plan::inputs::{digest_of_input, output_at, referenced_value};
+use crate::plan::inputs::{digest_of_input, given_outputs, output_at, referenced_value};
 use crate::plan::{Observation, uses_of};
 use crate::validation::DesiredResource;
 
@@ -127,6 +127,50 @@ impl Running<'_> {
         match known.is_empty() {
             true => format!("`{}` gives no outputs", reference.address),
             false => format!("`{}` gives: {}", reference.address, known.join(", ")),
+        }
+    }
+
+    /// What is given as it was written is known of everything that was deployed before, whether or not it has a step.
+    pub(super) fn set_given_outputs(&self) {
+        let desired = self.world.desired;
+        let in_order = desired.order.iter().filter_map(|node| desired.resources.get(*node));
+        for resource in in_order.filter(|one| self.world.recorded.get(&one.id).is_some()) {
+            let given = given_outputs(resource, |reference| self.value_of(&resource.id, reference));
+            if let Some(outputs) = given {
+                self.set_outputs(resource.id.clone(), outputs);
+            }
+        }
+    }
+
+    /// Settings of something that was recorded, with references replaced by what was recorded of others.
+    pub(super) fn resolve_recorded(&self, from: &ResourceId, settings: &Value) -> Result<Value> {
+        if !holds_templates(settings) {
+            return Ok(settings.clone());
+        }
+        resolve_templates(&Section::from_value(settings.clone()), |reference| {
+            self.recorded_value(from, reference)
+        })
+        .and_then(|resolved| resolved.to_value())
+        .map_err(|error| Error::invalid_input(format!("`{from}`: {error}")))
+    }
+
+    fn recorded_value(&self, from: &ResourceId, reference: &Reference) -> Option<Value> {
+        let Reference { address, output, .. } = reference;
+        let blueprint = address.blueprint.as_ref().unwrap_or(&from.blueprint);
+        let is_meant = |id: &ResourceId| {
+            id.blueprint == *blueprint
+                && id.name == address.name
+                && match address.selection {
+                    Selection::Index(index) => id.index == Some(index),
+                    Selection::Whole | Selection::All => true,
+                }
+        };
+        let all = self.world.recorded.iter().filter(|(id, _)| is_meant(id));
+        let values: Option<Vec<Value>> =
+            all.map(|(_, record)| output_at(&record.outputs, output).cloned()).collect();
+        match (address.selection, values?) {
+            (Selection::All, values) => Some(Value::Array(values)),
+            (_, mut values) => values.pop(),
         }
     }
 

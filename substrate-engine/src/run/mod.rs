@@ -6,6 +6,7 @@ mod progress;
 mod report;
 mod step;
 mod timeline;
+mod timeline_drawing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -139,6 +140,7 @@ impl<'a> Running<'a> {
 
     /// Carries out a plan. Everything is done by this one future: dropped, it leaves nothing running.
     pub(crate) async fn carry_out(&self, plan: &Plan) -> (Report, Option<Error>) {
+        self.set_given_outputs();
         let mut order = Order::new(plan);
         let mut report = Report::new();
         report.unchanged = plan.kept.len();

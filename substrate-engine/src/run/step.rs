@@ -91,11 +91,16 @@ impl Running<'_> {
         };
         let key = key.or_else(|| recorded.map(|record| record.key.clone())).unwrap_or_default();
         let next = next_record(resource, name, key, &resolved);
+        // What an instance is made with is not needed to change it; what is done on it is.
+        let directives = Directives::after_update(&step.causes);
+        check_secrets(resource, |path| {
+            !resource.interpreted.handler.is_instance()
+                || (directives != Directives::None && path.starts_with("resource.directives"))
+        })?;
         self.intend(step, Some(next.clone())).await?;
         let spot = self.world.spot_of_desired(&step.resource, next.name.clone(), &next.key)?;
         let found = spot.handler.update(&self.world.site(&spot, false)?, &resolved.properties).await?;
         self.made(&spot, &found);
-        let directives = Directives::after_update(&step.causes);
         self.make_ready(step, resource, &spot, &resolved.properties, directives, permit, times).await?;
         self.finish(&spot, found).await
     }
@@ -110,7 +115,7 @@ impl Running<'_> {
         let resolved = self.resolve(resource).await?;
         let next = next_record(resource, self.base_name(resource), random_text(), &resolved);
         // Before anything goes: what cannot be made again must not be removed.
-        check_secrets(resource)?;
+        check_secrets(resource, |_| true)?;
         self.intend(step, Some(next.clone())).await?;
         self.remove_known(&step.resource, |_| true).await?;
         let (spot, found) = self.make(resource, &next, &resolved.properties).await?;
@@ -189,10 +194,14 @@ impl Running<'_> {
             documents.into_iter().find_map(|documents| documents.secret(&spot.id, path, digest))
         });
         let directives = directives_in(self.world.engine.rules(), &spot.id, &properties)?;
-        if !directives.iter().any(|one| one.reacts_to(Action::Destroy)) {
+        let last: Vec<&Ready<'_>> = directives.iter().filter(|one| one.reacts_to(Action::Destroy)).collect();
+        if last.is_empty() {
             return Ok(());
         }
-        if let Some(path) = unknown.iter().find(|path| path.starts_with("resource.directives")) {
+        let is_theirs = |path: &&String| {
+            last.iter().any(|one| path.starts_with(&format!("resource.directives.{}.", one.number)))
+        };
+        if let Some(path) = unknown.iter().find(is_theirs) {
             return Err(Error::invalid_input(format!(
                 "`{}` has a directive to run before it is removed, and its secret `{path}` is not in the journal",
                 spot.id
@@ -206,8 +215,9 @@ impl Running<'_> {
             return Ok(());
         }
         let site = self.directive_site(spot, &instance)?;
-        for one in directives.iter().filter(|one| one.reacts_to(Action::Destroy)) {
-            one.directive.run(&one.settings, &site).await?;
+        for one in last {
+            let settings = self.resolve_recorded(&spot.id, &one.settings)?;
+            one.directive.run(&settings, &site).await?;
         }
         Ok(())
     }
@@ -219,7 +229,7 @@ impl Running<'_> {
         next: &RecordedResource,
         properties: &Value,
     ) -> StepResult<(Spot, Found)> {
-        check_secrets(resource)?;
+        check_secrets(resource, |_| true)?;
         let spot = self.world.spot_of_desired(&resource.id, next.name.clone(), &next.key)?;
         let mut prepared = properties.clone();
         for one in directives_in(self.world.engine.rules(), &resource.id, properties)? {
@@ -421,8 +431,9 @@ fn is_from(found: &Found, key: &str) -> bool {
     }
 }
 
-fn check_secrets(resource: &DesiredResource) -> Result<()> {
-    let unknown = &resource.interpreted.unknown_secrets;
+fn check_secrets(resource: &DesiredResource, is_needed: impl Fn(&str) -> bool) -> Result<()> {
+    let unknown = resource.interpreted.unknown_secrets.iter().map(String::as_str);
+    let unknown: Vec<&str> = unknown.filter(|path| is_needed(path)).collect();
     if unknown.is_empty() {
         return Ok(());
     }

@@ -7,6 +7,7 @@ use substrate_core::config::{ConfigError, Location, Problem, Section, Substituti
 use substrate_core::{Descriptor, Support};
 
 use super::desired::{Interpreted, salt};
+use super::surroundings::Siblings;
 use super::{Facilities, Rules};
 use crate::directive::CheckedDirective;
 use crate::document::{Documents, without_consequences};
@@ -56,9 +57,14 @@ pub(super) fn declarations(
     let mut left = MOST_INSTANCES;
     let mut declarations = Vec::new();
     for blueprint in &documents.blueprints {
+        let siblings = Siblings::new(blueprint, rules, facilities);
+        siblings.check_defaults(problems);
         for resource in &blueprint.resources {
+            let with_defaults = siblings.with_defaults(resource);
+            let resource = with_defaults.as_ref().unwrap_or(resource);
+            let siblings = &siblings;
             let mut checking =
-                Checking { rules, facilities, blueprint: &blueprint.name.value, resource, left, problems };
+                Checking { rules, siblings, blueprint: &blueprint.name.value, resource, left, problems };
             let (count, meaning) = checking.interpret();
             left = checking.left;
             declarations.push(Declaration {
@@ -72,16 +78,16 @@ pub(super) fn declarations(
     declarations
 }
 
-struct Checking<'a> {
+struct Checking<'a, 'b> {
     rules: &'a Rules,
-    facilities: &'a Facilities,
+    siblings: &'a Siblings<'b>,
     blueprint: &'a Name,
     resource: &'a Resource,
     left: usize,
     problems: &'a mut Vec<Problem>,
 }
 
-impl Checking<'_> {
+impl Checking<'_, '_> {
     fn interpret(&mut self) -> (Option<u32>, Meaning) {
         let resource = self.resource;
         let handler = self.handler();
@@ -138,25 +144,10 @@ impl Checking<'_> {
 
     /// The facility: outside `None` when there is a mistake, inside when the kind lives on none.
     fn facility(&mut self, handler: Option<&dyn ResourceHandler>) -> Option<Option<Descriptor>> {
-        let needs_one = handler.is_none_or(ResourceHandler::needs_facility);
-        let found = match &self.resource.provider {
-            Some(provider) if !needs_one => {
-                let message = format!(
-                    "{} lives on no provider: leave `provider` out",
-                    quoted(&self.resource.kind.value)
-                );
-                Err((message, provider.location.as_ref()))
-            }
-            Some(provider) => {
-                self.facilities.find(&provider.value).map_err(|message| (message, provider.location.as_ref()))
-            }
-            None if !needs_one => return Some(None),
-            None => self.facilities.only().map_err(|message| (message, self.resource.name.location.as_ref())),
-        };
-        match found {
-            Ok(descriptor) => Some(Some(descriptor.clone())),
+        match self.siblings.facility_of(self.resource, handler) {
+            Ok(descriptor) => Some(descriptor.cloned()),
             Err((message, location)) => {
-                self.report(message, location);
+                self.report(message, location.as_ref());
                 None
             }
         }
@@ -267,9 +258,14 @@ impl Checking<'_> {
     ) -> Option<Arc<Interpreted>> {
         let resource = self.resource;
         if let Value::Object(fields) = &mut interpretation.properties {
-            let directives: Vec<Value> = directives
+            // By number and not as a list: a secret in one of them hides itself, and not all of them.
+            let directives: serde_json::Map<String, Value> = directives
                 .iter()
-                .map(|one| json!({"name": &*one.name, "on": one.actions, "settings": one.properties}))
+                .enumerate()
+                .map(|(number, one)| {
+                    let shown = json!({"name": &*one.name, "on": one.actions, "settings": one.properties});
+                    (number.to_string(), shown)
+                })
                 .collect();
             if !directives.is_empty() || !resource.metadata.is_empty() {
                 fields.insert(

@@ -6,6 +6,7 @@ mod instances;
 mod interpret;
 mod links;
 mod rules;
+mod surroundings;
 
 pub use desired::{Desired, DesiredResource, Group, Interpreted};
 pub use facility::Facilities;

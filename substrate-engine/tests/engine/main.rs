@@ -10,6 +10,7 @@
 mod directives;
 mod forms;
 mod hostile;
+mod kinds;
 mod manifests;
 mod planning;
 mod problems;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use substrate_core::{InstanceState, Operation, Substrate};
+use substrate_core::{Command, InstanceState, Operation, Substrate};
 use substrate_engine::directive::Action;
 use substrate_engine::run::{ProgressEvent, Stage};
 use substrate_engine::{Engine, JournalStore, PortProbe, ReconcileOptions, RunOptions, Selector};
@@ -210,4 +210,22 @@ async fn drift_is_told_without_documents() {
     lab.fake.world().stop("web").await.unwrap();
     let drift = lab.engine.drift(&[name("shop")], &Selector::all()).await.unwrap();
     assert_eq!(drift[0].to_string(), "shop/web: running drifted to false, wanted true (update mends it)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directive_runs_before_a_removal_with_the_outputs_of_that_time() {
+    let lab = Lab::new().await;
+    let text = shop(
+        "  - {type: compute, name: db, specs: {image: busybox:local}}\n  - type: compute\n    name: web\n    specs: {image: busybox:local, environment: {DB: '${db.address}'}}\n    directives: [{exec: {command: [write, /data/bye, 'from ${db.name}'], on: [destroy]}}]",
+    );
+    let kept = "  - {type: storage, name: data}\n";
+    let text = text
+        .replace("resources:\n", &format!("resources:\n{kept}"))
+        .replace("environment:", "volumes: ['data:/data'], environment:");
+    assert!(lab.deploy(&text).await.is_done());
+    let report = lab.deploy(&shop(&format!("{kept}  - {{type: compute, name: reader, specs: {{image: busybox:local, volumes: ['data:/data']}}}}"))).await;
+    assert!(report.is_done(), "{report}");
+    let reading = Command::new(["cat", "/data/bye"]);
+    let bye = lab.fake.execute_command(&"reader".parse().unwrap(), &reading).await.unwrap();
+    assert_eq!(bye.stdout_text(), "from db");
 }

@@ -9,6 +9,7 @@
 
 mod crashes;
 mod deploying;
+mod kinds;
 mod lab;
 mod living;
 mod moments;
