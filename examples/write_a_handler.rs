@@ -114,7 +114,11 @@ impl FlagFile {
     }
 
     async fn delete(&self, site: &Site<'_>) -> Result<()> {
-        self.change(|flags| Ok(drop(flags.remove(site.name)))).await
+        self.change(|flags| {
+            flags.remove(site.name);
+            Ok(())
+        })
+        .await
     }
 }
 

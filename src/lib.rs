@@ -20,6 +20,39 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A blueprint says what shall be there, on any number of substrates, and the `engine` brings it about; the second time
+//! there is nothing to do:
+//!
+//! ```
+//! use substrates::config::Config;
+//! # #[cfg(all(feature = "engine", feature = "fake"))]
+//! use substrates::engine::{Engine, JournalStore, Reader, RunOptions, Selector};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # #[cfg(all(feature = "engine", feature = "fake"))] {
+//! let shop = r#"
+//! name: shop
+//! resources:
+//!   - {type: storage, name: data, provider: fake, specs: {size: 1GiB}}
+//!   - {type: compute, name: web, provider: fake, count: 2, specs: {image: "busybox:local", volumes: ["data:/srv"]}}
+//! "#;
+//! let documents = Reader::new().text("shop.yaml", shop).read();
+//! // Opens the substrates that the documents name; `JournalStore::local` survives this process.
+//! let engine = Engine::builder(JournalStore::memory())
+//!     .open(&documents, &Config::default(), &substrates::registry())
+//!     .await?
+//!     .connect()
+//!     .await?;
+//! let desired = engine.validate(&documents)?;
+//! let report = engine.deploy(&desired, &RunOptions::default()).await?;
+//! assert_eq!(report.created.len(), 3);
+//! assert!(engine.plan(&desired, &Selector::all()).await?.is_empty());
+//! # }
+//! # Ok(())
+//! # }
+//! ```
 
 pub use substrate_core::*;
 
@@ -27,6 +60,12 @@ pub use substrate_core::*;
 #[cfg(feature = "docker")]
 pub mod docker {
     pub use substrate_docker::*;
+}
+
+/// Blueprints: documents that say what shall be there, and the engine that brings it about.
+#[cfg(feature = "engine")]
+pub mod engine {
+    pub use substrate_engine::*;
 }
 
 /// The in-memory substrate.

@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use substrates::config::{QuantityError, parse_duration, parse_size};
 use substrates::{InstanceKind, InstanceName, InstanceState, NetworkName, SnapshotName, VolumeName};
 
+use crate::blueprint::arguments as blueprint;
+
 /// Manages what runs on a substrate: containers, virtual machines, pods, processes.
 ///
 /// Exit status: 0 done, 1 failed, 2 wrong usage; `exec` has the command's own; 130 interrupted.
@@ -96,6 +98,8 @@ pub(crate) enum Command {
     /// Images
     #[command(subcommand)]
     Image(Image),
+    #[command(flatten)]
+    Blueprint(blueprint::Command),
     /// Show what happens on the substrate, whoever does it
     Watch {
         /// End after this time; without it, when interrupted

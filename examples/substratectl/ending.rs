@@ -4,11 +4,15 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use serde_json::json;
-use substrates::config::ConfigError;
+use serde_json::{Value, json};
+use substrates::config::{ConfigError, Location, Problem};
+use substrates::engine::EngineError;
 use substrates::{Error, ExitStatus};
 
 use crate::arguments::Format;
+
+/// The exit status after an interrupt.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Everything but plain success.
 #[derive(Debug)]
@@ -17,6 +21,10 @@ pub(crate) enum Ending {
     Usage(String),
     /// It failed.
     Failed(Error),
+    /// Documents hold mistakes.
+    Invalid(ConfigError),
+    /// It failed, and the answer says how.
+    Told,
     /// A command inside an instance ended like this.
     Command(ExitStatus),
     /// The user has seen enough.
@@ -34,6 +42,16 @@ impl From<Error> for Ending {
 impl From<ConfigError> for Ending {
     fn from(error: ConfigError) -> Self {
         Self::Failed(error.into())
+    }
+}
+
+impl From<EngineError> for Ending {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Invalid(error) => Self::Invalid(error),
+            EngineError::Failed(error) => Self::Failed(error),
+            refused => Self::Failed(Error::conflict(refused.to_string()).with_source(refused)),
+        }
     }
 }
 
@@ -60,12 +78,36 @@ impl Ending {
                 complain(format, &error.to_string(), &error);
                 ExitCode::FAILURE
             }
+            Self::Invalid(error) => {
+                // As compilers do: every one on a line of its own.
+                let _ = writeln!(io::stderr(), "{error}");
+                if format == Format::Json {
+                    let _ = writeln!(io::stdout(), "{}", problems_as_json(error.problems()));
+                }
+                ExitCode::FAILURE
+            }
+            Self::Told => ExitCode::FAILURE,
             // What a status cannot hold is a failure all the same, never its lowest byte: that may be 0.
             Self::Command(status) => ExitCode::from(u8::try_from(status.shell_code()).unwrap_or(u8::MAX)),
-            Self::Interrupted => ExitCode::from(130),
+            Self::Interrupted => ExitCode::from(INTERRUPTED),
             Self::Unread => ExitCode::from(141),
         }
     }
+}
+
+/// What programs read of mistakes in documents; no mistakes are an empty list.
+pub(crate) fn problems_as_json(problems: &[Problem]) -> Value {
+    let problems = problems.iter().map(|problem| {
+        let (file, line, column) = match &problem.location {
+            Some(Location::Source { source, line, column }) => (Some(source), Some(line), Some(column)),
+            _ => (None, None, None),
+        };
+        // Its place stands beside it; a variable of the environment has none, and stays in the words.
+        let location = problem.location.clone().filter(|_| file.is_none());
+        let message = Problem { location, ..problem.clone() }.to_string();
+        json!({ "file": file, "line": line, "column": column, "path": problem.path, "message": message })
+    });
+    json!({ "problems": problems.collect::<Vec<_>>() })
 }
 
 /// One line for people and, for programs, one document. That nobody reads them changes nothing any more.

@@ -3,12 +3,14 @@
 //! ```text
 //! cargo run --example substratectl -- -s fake types
 //! cargo run --features docker --example substratectl -- -s docker list -o json
+//! cargo run --example substratectl -- plan shop.yaml
 //! ```
 //!
 //! `arguments` is the grammar, `selection` finds the substrate, `instances`, `inventory` and `streams` are the
-//! commands, `output` and `ending` are what comes back.
+//! commands, `blueprint` those about whole deployments, `output` and `ending` are what comes back.
 
 mod arguments;
+mod blueprint;
 mod config_file;
 mod ending;
 mod instances;
@@ -55,6 +57,9 @@ async fn run(arguments: Arguments) -> Result<(), Ending> {
         let types: Vec<&str> = registry.available().collect();
         return output.answer(&types, |types| types.join("\n"));
     }
+    if let Command::Blueprint(command) = &arguments.command {
+        return blueprint::run(&arguments.global, output, command).await;
+    }
     // What is wrong with what was asked for is found before anything is connected.
     let create = match &arguments.command {
         Command::Create(create) => Some(config_file::requested(create)?),
@@ -63,7 +68,7 @@ async fn run(arguments: Arguments) -> Result<(), Ending> {
     let substrate = selection::open(&arguments.global).await?;
     let substrate = &*substrate;
     match arguments.command {
-        Command::Types => Ok(()),
+        Command::Types | Command::Blueprint(_) => Ok(()),
         Command::Health => inventory::health(substrate, output).await,
         Command::List(list) => instances::list(substrate, output, &list).await,
         Command::Get { name } => instances::get(substrate, output, &name).await,

@@ -9,12 +9,17 @@ use crate::arguments::Global;
 use crate::ending::Ending;
 use crate::progress;
 
-/// The substrate that was asked for, with the layers that the configuration asks for, and connected.
-pub(crate) async fn open(global: &Global) -> Result<Arc<dyn Substrate>, Ending> {
-    let config = match &global.config {
+/// The configuration that was asked for.
+pub(crate) fn config(global: &Global) -> Result<Config, Ending> {
+    Ok(match &global.config {
         Some(file) => Config::from_file(file)?,
         None => Config::from_environment(Environment::from_process()),
-    };
+    })
+}
+
+/// The substrate that was asked for, with the layers that the configuration asks for, and connected.
+pub(crate) async fn open(global: &Global) -> Result<Arc<dyn Substrate>, Ending> {
+    let config = config(global)?;
     let registry = substrates::registry();
     let name = match &global.substrate {
         Some(name) => name.as_str(),

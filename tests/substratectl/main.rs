@@ -13,11 +13,14 @@
     reason = "a test may panic anywhere, and reads better with its values in place"
 )]
 
+mod blueprints;
 mod commands;
 mod facility;
 mod failures;
 mod instances;
+mod interruptions;
 #[cfg(feature = "docker")]
 mod live;
+mod providers;
 mod selection;
 mod streams;

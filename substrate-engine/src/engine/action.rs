@@ -10,6 +10,7 @@ use substrate_core::{
     Error, HealthReport, InstanceName, InstanceState, Operation, Result, SnapshotConfig, Substrate,
 };
 
+use super::deploy::release;
 use super::world::{Spot, World};
 use super::{Engine, EngineError, Selector, identities, merged};
 use crate::directive::{Action, DirectiveSite};
@@ -49,7 +50,8 @@ impl Engine {
     /// their secrets, and for what they say should be done instead of an action.
     ///
     /// # Errors
-    /// [`InvalidInput`](substrate_core::ErrorKind::InvalidInput) for `deploy` and `destroy`, and what keeps the journal
+    /// [`InvalidInput`](substrate_core::ErrorKind::InvalidInput) for `deploy` and `destroy`,
+    /// [`Conflict`](substrate_core::ErrorKind::Conflict) when another engine is at work on the deployment, and what keeps the journal
     /// from being read. What fails on one resource is in its result, and the others go on.
     pub async fn act(
         &self,
@@ -62,9 +64,24 @@ impl Engine {
             let message = format!("`{action}` is no action on what is there: use the method of that name");
             return Err(Error::invalid_input(message).into());
         }
+        let looks_only = matches!(action, Action::Health | Action::Inventory);
+        // Whoever deploys now must not find half of it stopped.
+        let journals = if looks_only { HashMap::new() } else { self.acquire(deployments).await? };
+        let results = self.act_on(action, deployments, documents, selector).await;
+        release(journals).await;
+        results
+    }
+
+    async fn act_on(
+        &self,
+        action: Action,
+        deployments: &[Name],
+        documents: Option<&Desired>,
+        selector: &Selector,
+    ) -> std::result::Result<Vec<ActionResult>, EngineError> {
         let states = self.states(deployments).await?;
         let recorded = merged(&states);
-        let desired = self.desired_from(&recorded, documents, deployments.to_vec())?;
+        let desired = self.desired_from(recorded.iter(), documents, deployments.to_vec())?;
         let world = World::new(self, &desired, &recorded, identities(&states)).with_documents(documents);
         let acting = Acting { engine: self, world: &world, documents };
         let mut results: HashMap<&ResourceId, ActionResult> = HashMap::new();
@@ -75,11 +92,10 @@ impl Engine {
             .filter_map(|resource| Some((&resource.id, recorded.get(&resource.id)?)))
             .filter(|(id, record)| selector.matches(id, record.facility.as_deref(), &labels_of(record)))
             .collect();
-        let looks_only = matches!(action, Action::Health | Action::Inventory);
         if action == Action::Stop {
             order.reverse();
         }
-        if looks_only {
+        if matches!(action, Action::Health | Action::Inventory) {
             let all =
                 join_all(order.iter().map(async |(id, record)| (*id, acting.on(action, id, record).await)));
             results.extend(all.await);

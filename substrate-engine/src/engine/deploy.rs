@@ -37,12 +37,14 @@ impl Engine {
         options: &RunOptions,
     ) -> std::result::Result<Report, EngineError> {
         let journals = self.acquire(desired.blueprints()).await?;
-        let report = self.run(desired, &journals, Purpose::Deploy, None, options).await;
+        let runs_before: HashMap<Name, u64> =
+            states_of(&journals).into_iter().map(|(name, state)| (name, state.last_run())).collect();
+        let report = self.run(desired, &journals, &|_| Purpose::Deploy, None, options).await;
         let report = match report {
             Ok(report)
                 if !report.is_done() && options.rollback_on_failure && !options.cancel.is_cancelled() =>
             {
-                self.undo_last(desired, &journals, report, options).await
+                self.undo_last(desired, &journals, &runs_before, report, options).await
             }
             other => other,
         };
@@ -55,14 +57,15 @@ impl Engine {
         &self,
         desired: &Desired,
         journals: &HashMap<Name, Journal>,
-        purpose: Purpose,
+        purpose: &(dyn Fn(&Name) -> Purpose + Sync),
         documents: Option<&Desired>,
         options: &RunOptions,
     ) -> std::result::Result<Report, EngineError> {
         let states = states_of(journals);
         let mut recorded = merged(&states);
         // What a run protected while it made it must be removable when that run is undone.
-        if let Purpose::Rollback { .. } = purpose {
+        let undoes = journals.keys().any(|name| matches!(purpose(name), Purpose::Rollback { .. }));
+        if undoes {
             recorded.lift_protection();
         }
         let look = self.look_and_plan(desired, &recorded, identities(&states), &options.selector).await?;
@@ -77,19 +80,20 @@ impl Engine {
             *steps.entry(&step.resource.blueprint).or_default() += 1;
         }
         // The number of a run belongs to a deployment: those that have nothing to do have no run.
-        let taking_part: Vec<(&Journal, usize)> =
-            journals.iter().filter_map(|(name, journal)| Some((journal, *steps.get(name)?))).collect();
-        try_join_all(taking_part.iter().map(|(journal, steps)| {
+        let taking_part: Vec<(&Name, &Journal, usize)> =
+            journals.iter().filter_map(|(name, journal)| Some((name, journal, *steps.get(name)?))).collect();
+        try_join_all(taking_part.iter().map(|(name, journal, steps)| {
             let run = journal.with_state(JournalState::last_run) + 1;
+            let purpose = purpose(name);
             journal.append(Record::Began { run, purpose, steps: *steps, at: SystemTime::now() })
         }))
         .await?;
         let world = World::new(self, desired, &recorded, identities(&states)).with_documents(documents);
-        let running = Running::new(&world, &look.observed, journals, options, purpose, look.plan.steps.len());
+        let running = Running::new(&world, &look.observed, journals, options, undoes, look.plan.steps.len());
         let (report, lost) = running.carry_out(&look.plan).await;
         if lost.is_none() {
             let status = report.status;
-            try_join_all(taking_part.iter().map(|(journal, _)| journal.append(Record::Ended { status })))
+            try_join_all(taking_part.iter().map(|(_, journal, _)| journal.append(Record::Ended { status })))
                 .await?;
         }
         Ok(report)

@@ -21,7 +21,7 @@ impl Engine {
     ) -> std::result::Result<Report, EngineError> {
         let journals = self.acquire(deployments).await?;
         let nothing = Desired::nothing(deployments.to_vec());
-        let report = self.run(&nothing, &journals, Purpose::Destroy, documents, options).await;
+        let report = self.run(&nothing, &journals, &|_| Purpose::Destroy, documents, options).await;
         release(journals).await;
         report
     }

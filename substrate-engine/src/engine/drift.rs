@@ -41,7 +41,7 @@ impl Engine {
     pub async fn drift(&self, deployments: &[Name], selector: &Selector) -> Result<Vec<Drift>, EngineError> {
         let states = self.states(deployments).await?;
         let recorded = merged(&states);
-        let as_deployed = self.desired_from(&recorded, None, deployments.to_vec())?;
+        let as_deployed = self.desired_from(recorded.known(), None, deployments.to_vec())?;
         let look = self.look_and_plan(&as_deployed, &recorded, identities(&states), selector).await?;
         let drifts = look.plan.steps.into_iter().map(|step| Drift {
             resource: step.resource,

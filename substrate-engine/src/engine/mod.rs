@@ -5,6 +5,8 @@ mod deploy;
 mod destroy;
 mod drift;
 mod error;
+mod opening;
+mod preview;
 mod reconcile;
 mod rollback;
 mod selector;
@@ -34,7 +36,7 @@ use crate::journal::{JournalState, JournalStore};
 use crate::model::Name;
 use crate::plan::{Plan, Recorded};
 use crate::readiness::{PortProbe, TcpProbe};
-use crate::validation::{Desired, Facilities, Rules, validate};
+use crate::validation::{Configured, Desired, Facilities, Rules, validate};
 
 /// Brings about what documents say, on the substrates that it was given, and remembers it in a journal.
 ///
@@ -56,6 +58,8 @@ pub struct Engine {
 pub struct EngineBuilder {
     rules: Rules,
     facilities: Vec<Arc<dyn Substrate>>,
+    /// What `open` saw of a configuration.
+    configured: Option<Configured>,
     journals: JournalStore,
     settings: EngineSettings,
     probe: Arc<dyn PortProbe>,
@@ -105,7 +109,7 @@ impl EngineBuilder {
         Ok(Engine {
             rules: self.rules,
             facilities,
-            described: descriptors.into_iter().collect(),
+            described: descriptors.into_iter().collect::<Facilities>().within(self.configured),
             journals: self.journals,
             settings: self.settings,
             probe: self.probe,
@@ -119,6 +123,7 @@ impl Engine {
         EngineBuilder {
             rules: Rules::standard(),
             facilities: Vec::new(),
+            configured: None,
             journals,
             settings: EngineSettings::default(),
             probe: Arc::new(TcpProbe),

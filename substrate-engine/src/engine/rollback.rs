@@ -9,8 +9,8 @@ use super::deploy::{release, states_of};
 use super::{Engine, EngineError};
 use crate::handler::Interpretation;
 use crate::journal::{Journal, JournalState, Purpose};
-use crate::model::{Lifecycle, Name, Part, Reference, Resource, Template};
-use crate::plan::{Recorded, uses_of};
+use crate::model::{Lifecycle, Name, Part, Reference, Resource, ResourceId, Template};
+use crate::plan::{Recorded, RecordedResource, uses_of};
 use crate::run::{Report, RunOptions};
 use crate::validation::{Desired, DesiredResource, Interpreted};
 
@@ -57,21 +57,30 @@ impl Engine {
         options: &RunOptions,
     ) -> std::result::Result<Report, EngineError> {
         let journals = self.acquire(deployments).await?;
-        let report = self.roll_back(&journals, target, options).await;
+        let states = states_of(&journals);
+        let before = |name: &Name| Some(target.before.unwrap_or_else(|| last_run_of(&states, name)));
+        let report = self.roll_back(&journals, &before, target.documents, options).await;
         release(journals).await;
         report
     }
 
-    /// Undoes the last run of the journals that had one in `failed`, and adds what came of it to the report.
+    /// Undoes the run that failed where there was one, and adds what came of it to the report. A deployment that had
+    /// nothing to do keeps its earlier runs.
     pub(super) async fn undo_last(
         &self,
         desired: &Desired,
         journals: &HashMap<Name, Journal>,
+        runs_before: &HashMap<Name, u64>,
         mut failed: Report,
         options: &RunOptions,
     ) -> std::result::Result<Report, EngineError> {
         let target = RollbackOptions::default().with_documents(desired);
-        let undone = self.roll_back(journals, &target, options).await?;
+        let states = states_of(journals);
+        let begun = |name: &Name| {
+            let last = last_run_of(&states, name);
+            (runs_before.get(name).copied().unwrap_or(0) < last).then_some(last)
+        };
+        let undone = self.roll_back(journals, &begun, target.documents, options).await?;
         failed.message = match undone.is_done() {
             true => format!("{}; everything is as it was before", failed.message_of_failure()),
             false => format!("{}; rolling back failed too: {}", failed.message_of_failure(), undone.message),
@@ -80,34 +89,46 @@ impl Engine {
         Ok(failed)
     }
 
+    /// `before` says for each deployment before which run it goes back; `None` leaves it as it is.
     async fn roll_back(
         &self,
         journals: &HashMap<Name, Journal>,
-        target: &RollbackOptions<'_>,
+        before: &(dyn Fn(&Name) -> Option<u64> + Sync),
+        documents: Option<&Desired>,
         options: &RunOptions,
     ) -> std::result::Result<Report, EngineError> {
-        let mut before = Recorded::default();
-        let mut run = 0;
-        for (name, state) in states_of(journals) {
-            run = target.before.unwrap_or_else(|| state.last_run());
-            if run == 0 {
-                return Err(Error::not_found(format!("nothing was ever deployed of `{name}`")).into());
+        let states = states_of(journals);
+        let desired = self.desired_before(&states, before, documents).await?;
+        let purpose = |name: &Name| Purpose::Rollback { before: before(name).unwrap_or_default() };
+        self.run(&desired, journals, &purpose, documents, options).await
+    }
+
+    /// What was before a run of each deployment.
+    pub(super) async fn desired_before(
+        &self,
+        states: &HashMap<Name, JournalState>,
+        before: &(dyn Fn(&Name) -> Option<u64> + Sync),
+        documents: Option<&Desired>,
+    ) -> Result<Desired> {
+        let mut recorded = Recorded::default();
+        for (name, state) in states {
+            match before(name) {
+                None => recorded.merge(state.recorded.clone()),
+                Some(0) => return Err(Error::not_found(format!("nothing was ever deployed of `{name}`"))),
+                Some(run) => recorded.merge(self.journals.state_before(name.as_str(), run).await?.recorded),
             }
-            before.merge(self.journals.state_before(name.as_str(), run).await?.recorded);
         }
-        let blueprints = journals.keys().cloned().collect();
-        let desired = self.desired_from(&before, target.documents, blueprints)?;
-        self.run(&desired, journals, Purpose::Rollback { before: run }, target.documents, options).await
+        self.desired_from(recorded.iter(), documents, states.keys().cloned().collect())
     }
 
     /// What was recorded, as what shall be.
-    pub(crate) fn desired_from(
+    pub(crate) fn desired_from<'r>(
         &self,
-        recorded: &Recorded,
+        records: impl Iterator<Item = (&'r ResourceId, &'r Arc<RecordedResource>)>,
         documents: Option<&Desired>,
         blueprints: Vec<Name>,
     ) -> Result<Desired> {
-        let resources = recorded.iter().map(|(id, record)| {
+        let resources = records.map(|(id, record)| {
             let handler =
                 self.rules.handlers.find(&record.kind, record.version).map_err(Error::invalid_input)?;
             let (properties, unknown_secrets) =
@@ -153,6 +174,10 @@ impl Engine {
     pub async fn state(&self, deployment: &Name) -> Result<JournalState> {
         self.journals.state(deployment.as_str()).await
     }
+}
+
+pub(super) fn last_run_of(states: &HashMap<Name, JournalState>, name: &Name) -> u64 {
+    states.get(name).map_or(0, JournalState::last_run)
 }
 
 fn references_in(interpretation: &Interpretation) -> Vec<Reference> {

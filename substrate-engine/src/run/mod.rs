@@ -24,7 +24,7 @@ pub use timeline::{Span, Timeline};
 
 use crate::engine::Selector;
 use crate::engine::world::World;
-use crate::journal::{Journal, Purpose};
+use crate::journal::Journal;
 use crate::model::{Name, ResourceId};
 use crate::plan::{Observed, Plan, Prerequisite, Step};
 use step::StepError;
@@ -88,7 +88,8 @@ pub(crate) struct Running<'a> {
     pub(crate) observed: &'a Observed,
     pub(crate) journals: &'a HashMap<Name, Journal>,
     pub(crate) options: &'a RunOptions,
-    purpose: Purpose,
+    /// Whether this is a rollback.
+    undoes: bool,
     /// What was made in this run gives these outputs.
     outputs: Mutex<HashMap<ResourceId, BTreeMap<String, Value>>>,
     /// The journal was lost: nothing more may be done.
@@ -121,7 +122,7 @@ impl<'a> Running<'a> {
         observed: &'a Observed,
         journals: &'a HashMap<Name, Journal>,
         options: &'a RunOptions,
-        purpose: Purpose,
+        undoes: bool,
         steps: usize,
     ) -> Self {
         Self {
@@ -129,7 +130,7 @@ impl<'a> Running<'a> {
             observed,
             journals,
             options,
-            purpose,
+            undoes,
             outputs: Mutex::default(),
             lost: AtomicBool::new(false),
             ended: AtomicUsize::new(0),
@@ -221,7 +222,7 @@ impl<'a> Running<'a> {
 
     /// An undoing that failed leaves something behind that somebody must look after.
     fn advice_when_stuck(&self, error: &Error) -> Option<String> {
-        if !matches!(self.purpose, Purpose::Rollback { .. }) {
+        if !self.undoes {
             return None;
         }
         let advice = error

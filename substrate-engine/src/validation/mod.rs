@@ -9,6 +9,7 @@ mod rules;
 mod surroundings;
 
 pub use desired::{Desired, DesiredResource, Group, Interpreted};
+pub(crate) use facility::Configured;
 pub use facility::Facilities;
 pub use rules::Rules;
 
