@@ -21,6 +21,8 @@ mod instances;
 mod interruptions;
 #[cfg(feature = "docker")]
 mod live;
+#[cfg(feature = "docker")]
+mod live_blueprints;
 mod providers;
 mod selection;
 mod streams;

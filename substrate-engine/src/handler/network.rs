@@ -168,53 +168,115 @@ impl ResourceHandler for NetworkHandler {
     }
 
     fn effect_of(&self, property: &str) -> ChangeEffect {
-        if property == "backends" { ChangeEffect::Update } else { ChangeEffect::Replace }
+        // Another one of its name beside it can be removed without harm to it.
+        if matches!(property, "backends" | "only") { ChangeEffect::Update } else { ChangeEffect::Replace }
     }
 
     async fn read(&self, site: &Site<'_>) -> Result<Option<Found>> {
         if let Some(lists) = site.lists() {
-            return Ok(lists.networks().await?.get(site.name).map(|network| found(site, network)));
+            let of_name = lists.networks().await?.get(site.name).map(Vec::as_slice).unwrap_or_default();
+            return Ok(found(site, &of_name.iter().collect::<Vec<_>>()));
         }
         let networks = site.substrate()?.list_networks().await?;
-        Ok(networks.iter().find(|one| one.name.as_str() == site.name).map(|network| found(site, network)))
+        Ok(found(site, &of_name(site, &networks)))
     }
 
     async fn create(&self, site: &Site<'_>, properties: &Value) -> Result<Found> {
-        let network = site.substrate()?.create_network(&network_spec(site, properties)?).await?;
-        attach_backends(site, properties).await?;
-        Ok(found(site, &network))
+        site.substrate()?.create_network(&network_spec(site, properties)?).await?;
+        self.update(site, properties).await
     }
 
     async fn update(&self, site: &Site<'_>, properties: &Value) -> Result<Found> {
-        attach_backends(site, properties).await?;
+        remove_twins(site).await?;
+        match attach_backends(site, properties).await {
+            // A creation of a run that was killed may come true this late.
+            Err(error) if error.is_conflict() => {
+                remove_twins(site).await?;
+                attach_backends(site, properties).await?;
+            }
+            other => other?,
+        }
         self.read(site).await?.ok_or_else(|| Error::not_found(format!("the network `{}` is gone", site.name)))
     }
 
     async fn delete(&self, site: &Site<'_>) -> Result<()> {
-        let (substrate, name) = (site.substrate()?, site.name.parse::<NetworkName>()?);
-        let refused = match substrate.delete_network(&name).await {
-            Ok(()) => return Ok(()),
-            Err(error) if error.is_not_found() => return Ok(()),
-            Err(error) if error.is_conflict() || error.is_busy() => error,
-            Err(error) => return Err(error),
-        };
-        // Somebody is in it. Instances of this deployment let go of it; those of others are none of our business.
-        let Some(deployment) = site.marks.get(mark::DEPLOYMENT) else { return Err(refused) };
-        let ours = InstanceFilter::all().with_label(mark::DEPLOYMENT, deployment);
-        for instance in substrate.list_instances(&ours).await? {
-            let instance = match substrate.get_instance(&instance.name).await {
-                Ok(instance) => instance,
-                Err(error) if error.is_not_found() => continue,
-                Err(error) => return Err(error),
-            };
-            if instance.networks.iter().any(|one| one.network_name == name) {
-                substrate.detach_network(&instance.name, &name).await?;
+        let networks = site.substrate()?.list_networks().await?;
+        let of_name = of_name(site, &networks);
+        for network in &of_name {
+            // Without marks the name itself says that it is ours.
+            if is_ours(site, network) || !site.has(Feature::ResourceLabels) {
+                remove(site, network, of_name.len()).await?;
             }
         }
-        match substrate.delete_network(&name).await {
-            Err(error) if error.is_not_found() => Ok(()),
-            other => other,
+        Ok(())
+    }
+}
+
+fn of_name<'n>(site: &Site<'_>, networks: &'n [Network]) -> Vec<&'n Network> {
+    networks.iter().filter(|one| one.name.as_str() == site.name).collect()
+}
+
+fn is_ours(site: &Site<'_>, network: &Network) -> bool {
+    let carries_our_marks = [mark::DEPLOYMENT, mark::RESOURCE]
+        .iter()
+        .all(|key| network.labels.get(key).is_some() && network.labels.get(key) == site.marks.get(key));
+    // Somebody may have taken the marks off; which one it is, they cannot change.
+    carries_our_marks || is_recorded(site, network)
+}
+
+fn is_recorded(site: &Site<'_>, network: &Network) -> bool {
+    site.recorded.is_some_and(|recorded| recorded.identity.as_deref() == Some(network.id.as_str()))
+}
+
+/// The one that counts of several of a name: the one that was recorded, then one that this creation made, then any of
+/// ours.
+fn chosen<'n>(site: &Site<'_>, networks: &[&'n Network]) -> Option<&'n Network> {
+    let rank = |network: &&&Network| {
+        let is_of_this_creation = network.labels.get(mark::KEY).is_some()
+            && network.labels.get(mark::KEY) == site.marks.get(mark::KEY);
+        (is_of_this_creation, is_recorded(site, network), is_ours(site, network))
+    };
+    networks.iter().max_by_key(rank).copied()
+}
+
+/// Removes what has the name and the marks too. A technology that lets several networks have one name makes another one
+/// when a creation of a run that was killed comes true after the next run has looked.
+async fn remove_twins(site: &Site<'_>) -> Result<()> {
+    let networks = site.substrate()?.list_networks().await?;
+    let of_name = of_name(site, &networks);
+    let Some(chosen) = chosen(site, &of_name) else { return Ok(()) };
+    for twin in of_name.iter().filter(|one| one.id != chosen.id && is_ours(site, one)) {
+        remove(site, twin, of_name.len()).await?;
+    }
+    Ok(())
+}
+
+/// Removes one network, by its id where several have its name.
+async fn remove(site: &Site<'_>, network: &Network, of_this_name: usize) -> Result<()> {
+    let substrate = site.substrate()?;
+    let name: NetworkName = if of_this_name > 1 { network.id.parse()? } else { network.name.clone() };
+    let refused = match substrate.delete_network(&name).await {
+        Ok(()) => return Ok(()),
+        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) if error.is_conflict() || error.is_busy() => error,
+        Err(error) => return Err(error),
+    };
+    // Somebody is in it. Instances of this deployment let go of it; those of others are none of our business.
+    let Some(deployment) = site.marks.get(mark::DEPLOYMENT) else { return Err(refused) };
+    let ours = InstanceFilter::all().with_label(mark::DEPLOYMENT, deployment);
+    for instance in substrate.list_instances(&ours).await? {
+        let instance = match substrate.get_instance(&instance.name).await {
+            Ok(instance) => instance,
+            Err(error) if error.is_not_found() => continue,
+            Err(error) => return Err(error),
+        };
+        if instance.networks.iter().any(|one| one.network_name == network.name) {
+            substrate.detach_network(&instance.name, &name).await?;
         }
+    }
+    match substrate.delete_network(&name).await {
+        Err(error) if error.is_not_found() => Ok(()),
+        other => other,
     }
 }
 
@@ -246,7 +308,9 @@ async fn attach_backends(site: &Site<'_>, properties: &Value) -> Result<()> {
     Ok(())
 }
 
-fn found(site: &Site<'_>, network: &Network) -> Found {
+fn found(site: &Site<'_>, of_name: &[&Network]) -> Option<Found> {
+    let network = chosen(site, of_name)?;
+    let is_only = !of_name.iter().any(|one| one.id != network.id && is_ours(site, one));
     let has_labels = site.has(Feature::ResourceLabels);
     let labels: BTreeMap<&str, &str> = network.labels.iter().filter(|(key, _)| *key != mark::KEY).collect();
     let mut found = Found::new(json!({
@@ -255,6 +319,7 @@ fn found(site: &Site<'_>, network: &Network) -> Found {
         "gateway": network.gateway,
         "internal": network.internal,
         "labels": labels,
+        "only": is_only,
     }));
     found.identity = Some(network.id.clone());
     found.labels = has_labels.then(|| network.labels.clone());
@@ -267,5 +332,5 @@ fn found(site: &Site<'_>, network: &Network) -> Found {
     ];
     let known = outputs.into_iter().filter(|(_, value)| !value.is_null());
     found.outputs = known.map(|(name, value)| (name.to_owned(), value)).collect();
-    found
+    Some(found)
 }

@@ -131,7 +131,7 @@ type Shared<T> = OnceCell<Result<HashMap<String, T>>>;
 pub struct Lists {
     substrate: Arc<dyn Substrate>,
     instances: Shared<Arc<Instance>>,
-    networks: Shared<Network>,
+    networks: Shared<Vec<Network>>,
     volumes: Shared<Volume>,
 }
 
@@ -148,14 +148,18 @@ impl Lists {
         all.await.as_ref().map_err(Clone::clone)
     }
 
-    /// The networks by name.
+    /// The networks by name. Some technologies let several have one name.
     ///
     /// # Errors
     /// Those of [`Substrate::list_networks`].
-    pub async fn networks(&self) -> Result<&HashMap<String, Network>> {
+    pub async fn networks(&self) -> Result<&HashMap<String, Vec<Network>>> {
         let all = self.networks.get_or_init(async || {
             let networks = self.substrate.list_networks().await?;
-            Ok(networks.into_iter().map(|one| (one.name.to_string(), one)).collect())
+            let mut by_name: HashMap<String, Vec<Network>> = HashMap::with_capacity(networks.len());
+            for network in networks {
+                by_name.entry(network.name.to_string()).or_default().push(network);
+            }
+            Ok(by_name)
         });
         all.await.as_ref().map_err(Clone::clone)
     }
