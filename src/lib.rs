@@ -86,6 +86,12 @@ pub mod supervisor {
     pub use substrate_supervisor::*;
 }
 
+/// Proxmox VE.
+#[cfg(feature = "proxmox")]
+pub mod proxmox {
+    pub use substrate_proxmox::*;
+}
+
 /// A registry of the providers whose features are on. A value: add your own to it.
 #[must_use]
 #[allow(unused_mut, reason = "without any provider feature nothing is registered")]
@@ -100,6 +106,8 @@ pub fn registry() -> registry::Registry {
     let _ = substrate_supervisor::register(&mut registry);
     #[cfg(feature = "lxc")]
     let _ = substrate_lxc::register(&mut registry);
+    #[cfg(feature = "proxmox")]
+    let _ = substrate_proxmox::register(&mut registry);
     registry
 }
 

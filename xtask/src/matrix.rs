@@ -75,11 +75,12 @@ pub fn execute(workspace: &Workspace, check: bool) -> Result<()> {
     Ok(())
 }
 
-/// The package that a provider is from: one of them speaks to two servers, each with a row of its own.
+/// The package that a provider is from. One of them speaks to two servers, and one has two kinds of guests
+/// (`proxmox-qemu`): each has a row of its own.
 fn package_of(provider: &str) -> &str {
     match provider {
         "lxd" | "incus" => "lxc",
-        other => other,
+        other => other.split('-').next().unwrap_or(other),
     }
 }
 

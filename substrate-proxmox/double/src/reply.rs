@@ -1,0 +1,63 @@
+//! Answers, worded as the real daemon words them.
+
+use serde_json::{Map, Value, json};
+
+/// What a call gives.
+pub(crate) type Answer = Result<Value, Refusal>;
+
+/// An answer that is not a success.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) message: String,
+    pub(crate) errors: Vec<(String, String)>,
+    /// Nothing in the body, as 401 and 596 have it.
+    pub(crate) empty: bool,
+    /// Text and no JSON.
+    pub(crate) plain: bool,
+}
+
+impl Refusal {
+    pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), errors: Vec::new(), empty: false, plain: false }
+    }
+
+    pub(crate) fn empty(status: u16, message: impl Into<String>) -> Self {
+        Self { empty: true, ..Self::new(status, message) }
+    }
+
+    pub(crate) fn plain(status: u16, message: impl Into<String>) -> Self {
+        Self { plain: true, ..Self::new(status, message) }
+    }
+
+    pub(crate) fn parameters(errors: Vec<(String, String)>) -> Self {
+        Self { errors, ..Self::new(400, "Parameter verification failed.") }
+    }
+
+    pub(crate) fn parameter(name: &str, problem: impl Into<String>) -> Self {
+        Self::parameters(vec![(name.to_owned(), problem.into())])
+    }
+
+    pub(crate) fn body(&self) -> String {
+        if self.empty {
+            return String::new();
+        }
+        if self.plain {
+            return self.message.clone();
+        }
+        // 501 alone has no line end.
+        let end = if self.status == 501 { "" } else { "\n" };
+        let mut body = json!({"data": null, "message": format!("{}{end}", self.message)});
+        if !self.errors.is_empty() {
+            let errors: Map<String, Value> =
+                self.errors.iter().map(|(name, problem)| (name.clone(), problem.clone().into())).collect();
+            body["errors"] = errors.into();
+        }
+        body.to_string()
+    }
+}
+
+/// 500 with these words.
+pub(crate) fn fail<T>(message: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::new(500, message))
+}

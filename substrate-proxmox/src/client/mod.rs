@@ -1,0 +1,254 @@
+//! The connection to a cluster: hosts, authentication, encoding, and tasks. No policy.
+
+mod date;
+mod form;
+mod session;
+mod task;
+mod tls;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use hyper::ext::ReasonPhrase;
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap};
+use reqwest::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use substrate_core::{Error, Outcome, Result};
+use tokio::sync::Semaphore;
+
+pub(crate) use form::{Form, encode, path};
+pub(crate) use task::{Upid, is_success};
+
+use crate::config::ProxmoxConfig;
+use crate::error;
+use session::{Session, Step};
+
+/// How many exchanges run at once: the API's own server has few workers, and answers slower with more.
+const CONCURRENT_EXCHANGES: usize = 24;
+/// How long the connection itself may take before the next host is tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+/// Idle connections are given up before the server does it: a request on a dying connection is one of which
+/// nobody knows whether it arrived.
+const IDLE: Duration = Duration::from_secs(3);
+
+pub(crate) struct Client {
+    http: reqwest::Client,
+    hosts: Vec<String>,
+    /// The host that answered last.
+    current: AtomicUsize,
+    session: Session,
+    permits: Semaphore,
+    connected: AtomicBool,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Client").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
+}
+
+/// What came back, and when on the server's clock.
+pub(crate) struct Answer {
+    pub(crate) data: Value,
+    pub(crate) date: Option<SystemTime>,
+}
+
+struct Raw {
+    status: StatusCode,
+    reason: String,
+    date: Option<SystemTime>,
+    body: bytes::Bytes,
+}
+
+impl Client {
+    pub(crate) fn new(config: &ProxmoxConfig) -> Result<Self> {
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client_config(config)?)
+            .http1_only()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(config.request_timeout)
+            .pool_idle_timeout(IDLE)
+            .build()
+            .map_err(|error| Error::internal(format!("the client cannot be built: {error}")))?;
+        Ok(Self {
+            http,
+            hosts: config.addresses()?,
+            current: AtomicUsize::new(0),
+            session: Session::new(config.credentials()?),
+            permits: Semaphore::new(CONCURRENT_EXCHANGES),
+            connected: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    // ---- calls ------------------------------------------------------------------------------------
+
+    /// Reads something. `attempt` is what is tried, as it shall stand after "cannot".
+    pub(crate) async fn get<T: DeserializeOwned>(&self, attempt: &str, path: &str, query: Form) -> Result<T> {
+        let answer = self.read(attempt, path, query).await?;
+        understood(attempt, answer.data)
+    }
+
+    /// Reads something, with the server's time.
+    pub(crate) async fn read(&self, attempt: &str, path: &str, query: Form) -> Result<Answer> {
+        self.call(attempt, Method::GET, path, &query).await
+    }
+
+    pub(crate) async fn post(&self, attempt: &str, path: &str, form: Form) -> Result<Value> {
+        Ok(self.call(attempt, Method::POST, path, &form).await?.data)
+    }
+
+    pub(crate) async fn put(&self, attempt: &str, path: &str, form: Form) -> Result<Value> {
+        Ok(self.call(attempt, Method::PUT, path, &form).await?.data)
+    }
+
+    pub(crate) async fn delete(&self, attempt: &str, path: &str, query: Form) -> Result<Value> {
+        Ok(self.call(attempt, Method::DELETE, path, &query).await?.data)
+    }
+
+    // ---- exchanges --------------------------------------------------------------------------------
+
+    async fn call(&self, attempt: &str, method: Method, path: &str, form: &Form) -> Result<Answer> {
+        let _permit = self.permits.acquire().await.map_err(|_| Error::internal("the client is closed"))?;
+        let count = self.hosts.len();
+        let start = self.current.load(Ordering::Relaxed);
+        let mut last = None;
+        for offset in 0..count.max(1) {
+            let index = (start + offset) % count.max(1);
+            let Some(host) = self.hosts.get(index) else { break };
+            match self.signed(attempt, host, &method, path, form).await {
+                Err(error) if may_ask_another(&error, &method) => last = Some(error),
+                result => {
+                    self.current.store(index, Ordering::Relaxed);
+                    let reached = result.as_ref().err().is_none_or(|error| {
+                        !matches!(error.outcome(), Outcome::Unknown) && !error.is_unavailable()
+                    });
+                    self.connected.store(reached, Ordering::Relaxed);
+                    return result;
+                }
+            }
+        }
+        self.connected.store(false, Ordering::Relaxed);
+        Err(last.unwrap_or_else(|| Error::internal("no host is configured")))
+    }
+
+    /// One request with our signature; a ticket that is no longer accepted is replaced once.
+    async fn signed(
+        &self,
+        attempt: &str,
+        host: &str,
+        method: &Method,
+        path: &str,
+        form: &Form,
+    ) -> Result<Answer> {
+        let mut renewed = false;
+        loop {
+            let headers = self.sign(host, renewed).await?;
+            let raw = self.exchange(attempt, host, method, path, form, headers.clone()).await?;
+            if raw.status == StatusCode::UNAUTHORIZED && !renewed && self.session.can_log_in() {
+                // Refused before anything was done: it can be sent again.
+                renewed = true;
+                self.session.lock().await.refused(&headers);
+                continue;
+            }
+            return answer(attempt, &raw);
+        }
+    }
+
+    async fn sign(&self, host: &str, with_password: bool) -> Result<HeaderMap> {
+        let mut signer = self.session.lock().await;
+        let mut with_password = with_password;
+        loop {
+            let form = match signer.step(with_password)? {
+                Step::Signed(headers) => return Ok(headers),
+                Step::LogIn(form) => form,
+            };
+            let attempt = "log in";
+            let login = async {
+                let raw = self
+                    .exchange(attempt, host, &Method::POST, "/access/ticket", &form, HeaderMap::new())
+                    .await?;
+                answer(attempt, &raw)
+            };
+            // Whatever went wrong here, the call that needed the ticket was not sent.
+            match login.await.map_err(|error| error.with_outcome(Outcome::NotSent)) {
+                Ok(answer) => signer.granted(answer.data)?,
+                // A ticket that cannot be renewed is replaced by one for the password.
+                Err(error) if error.is_unauthenticated() && signer.holds_a_ticket() && !with_password => {
+                    with_password = true;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        attempt: &str,
+        host: &str,
+        method: &Method,
+        path: &str,
+        form: &Form,
+        headers: HeaderMap,
+    ) -> Result<Raw> {
+        let mut url = format!("{host}/api2/json{path}");
+        // DELETE with a body is refused: its parameters are a query.
+        let in_query = *method == Method::GET || *method == Method::DELETE;
+        if in_query && !form.is_empty() {
+            url = format!("{url}?{}", form.encoded());
+        }
+        let mut request = self.http.request(method.clone(), url).headers(headers);
+        if !in_query {
+            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.encoded());
+        }
+        // The URL can hold what was asked for, and is said in our own words already.
+        let failed = |error: reqwest::Error| error::from_transport(attempt, host, &error.without_url());
+        let response = request.send().await.map_err(failed)?;
+        let status = response.status();
+        let reason = response
+            .extensions()
+            .get::<ReasonPhrase>()
+            .map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned())
+            .unwrap_or_default();
+        let date = response.headers().get(DATE).and_then(|value| value.to_str().ok()).and_then(date::parse);
+        let body = response.bytes().await.map_err(failed)?;
+        Ok(Raw { status, reason, date, body })
+    }
+}
+
+/// Whether another host of the cluster may be asked the same: nothing was sent, or nothing can have happened.
+fn may_ask_another(error: &Error, method: &Method) -> bool {
+    let unreachable = error.is_unavailable() || error.is_timeout();
+    // 595: this host is there, the node behind it is not; another host would say the same.
+    unreachable && !error.message().contains("(HTTP 595)") && {
+        error.outcome() == Outcome::NotSent || *method == Method::GET
+    }
+}
+
+fn answer(attempt: &str, raw: &Raw) -> Result<Answer> {
+    if raw.status != StatusCode::OK {
+        return Err(error::from_status(attempt, raw.status.as_u16(), &error::words(&raw.reason, &raw.body)));
+    }
+    let body: Value = serde_json::from_slice(&raw.body)
+        .map_err(|error| Error::protocol(format!("cannot {attempt}: the answer is no JSON: {error}")))?;
+    match body {
+        Value::Object(mut body) => {
+            Ok(Answer { data: body.remove("data").unwrap_or(Value::Null), date: raw.date })
+        }
+        _ => Err(Error::protocol(format!("cannot {attempt}: the answer is not what the API promises"))),
+    }
+}
+
+/// Data as a type.
+pub(crate) fn understood<T: DeserializeOwned>(attempt: &str, data: Value) -> Result<T> {
+    serde_json::from_value(data).map_err(|error| {
+        Error::protocol(format!("cannot {attempt}: the answer is not what the API promises: {error}"))
+    })
+}

@@ -1,0 +1,79 @@
+//! Proxmox VE as a [`Substrate`](substrate_core::Substrate): QEMU machines and LXC containers of a node or a whole
+//! cluster, over the REST API.
+//!
+//! ```no_run
+//! use substrate_core::{Command, InstanceConfig, StopMode, Substrate};
+//! use substrate_proxmox::{ProxmoxConfig, ProxmoxSubstrate};
+//!
+//! # async fn run(secret: String) -> substrate_core::Result<()> {
+//! let config = ProxmoxConfig::new("pve.example.org").with_token("automation@pve!substrate", secret);
+//! let pve = ProxmoxSubstrate::new("pve-paris", config)?;
+//! pve.connect().await?;
+//!
+//! // From a template, a disk image (`local:import/disk.qcow2`), an ISO, or a container archive.
+//! let config = InstanceConfig::new("web".parse()?)
+//!     .with_image("debian-12")
+//!     .with_cpu_cores(2.0)
+//!     .with_memory_mb(2048)
+//!     .with_label("role", "web");
+//! pve.create_instance(&config).await?;
+//! pve.start_instance(&config.name).await?;
+//!
+//! let output = pve.execute_command(&config.name, &Command::new(["uname", "-a"])).await?;
+//! println!("{}", output.stdout_text());
+//!
+//! pve.stop_instance(&config.name, StopMode::default()).await?;
+//! pve.delete_instance(&config.name, false).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is special about Proxmox VE
+//!
+//! * **Two kinds of guests.** [`ProxmoxConfig::kinds`] says which ones a substrate is about; the first is made when
+//!   none is asked for. The capabilities are those of machines unless there are only containers, and what a container
+//!   cannot (commands, pausing, memory in snapshots) is refused for each one.
+//! * **Names** are DNS names, and the API does not keep them unique: two guests of one name are a `Conflict` that
+//!   names both. This crate makes no second one. The **id** is the guest's number and a mark of which of its bearers is
+//!   meant (`10234567.1a2b3c4d`): numbers are given again at once. The number alone is accepted too.
+//! * **Numbers** of new guests are random within [`ProxmoxConfig::vmid_range`]: the API's "next free one" reserves
+//!   nothing, and a random one can be sent again when an answer was lost without making a second guest.
+//! * **Labels and metadata** are in a comment at the end of the guest's notes, put there by the call that makes it. They
+//!   are looked for in the range of ids, so that foreign guests cost no request.
+//! * **A creation from a template** takes two steps, for a clone takes no settings. What is left is in the same
+//!   comment; when the process ends in between, the guest says so, and its next start finishes it.
+//! * **The cluster's list** is seconds old. It is what [`list_instances`](substrate_core::Substrate::list_instances)
+//!   reads, in one request; guests that this handle touched lately, and those that the list knows nothing of, are asked
+//!   themselves. A guest that somebody else started may show as stopped for ten seconds there, and never in
+//!   [`get_instance`](substrate_core::Substrate::get_instance).
+//! * **Locks** are waited for up to [`ProxmoxConfig::lock_timeout`], and never taken away. A backup's is not waited
+//!   for: it can take hours.
+//! * **Templates** are images, not instances.
+//! * **Snapshots** have names of 2 to 40 characters. With memory they bring a machine back running.
+//! * **Commands** go through the guest agent: their output arrives when they have ended, at most 16 MiB of it, and they
+//!   go on when nobody waits for them. See also [`ProxmoxSubstrate::write_file`].
+//! * **Logs** are those of the guest's tasks. Consoles are not recorded.
+//! * **Events** are polled from the nodes' task lists and the guests' states.
+//! * **Networks** are bridges (`vmbr0`), VLANs of one (`vmbr0.20`) and virtual networks.
+//! * **High availability** is respected: the manager is told, and its deed is waited for.
+//! * **Options**: see [`ProxmoxOptions`]. Moving a guest: [`ProxmoxSubstrate::migrate_instance`].
+
+mod client;
+mod config;
+mod convert;
+mod error;
+mod name;
+mod options;
+mod substrate;
+
+pub use crate::config::ProxmoxConfig;
+pub use crate::options::{CloudInit, ProxmoxOptions};
+pub use crate::substrate::{PROVIDER_TYPE, ProxmoxSubstrate};
+
+/// Registers the type `proxmox`.
+///
+/// # Errors
+/// `AlreadyExists` when the registry knows a `proxmox` already.
+pub fn register(registry: &mut substrate_core::registry::Registry) -> substrate_core::Result<()> {
+    registry.register(PROVIDER_TYPE, ProxmoxSubstrate::from_section)
+}
