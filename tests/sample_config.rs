@@ -20,10 +20,11 @@ fn the_docker_of_the_sample_opens_with_the_settings_of_global() {
 
 #[test]
 fn a_technology_that_this_program_lacks_is_named_with_those_that_it_has() {
-    let config = Config::from_yaml_with("substrate_config.yaml", SAMPLE, Environment::empty()).unwrap();
-    let error = substrates::registry().open(&config, "proxmox").unwrap_err();
+    let text = "substrates: {hall: {type: mainframe}}";
+    let config = Config::from_yaml_with("substrate.yaml", text, Environment::empty()).unwrap();
+    let error = substrates::registry().open(&config, "hall").unwrap_err();
     assert!(error.is_invalid_input());
-    assert!(error.message().contains("proxmox") && error.message().contains("docker"), "{error}");
+    assert!(error.message().contains("mainframe") && error.message().contains("docker"), "{error}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The connection: XML-RPC over HTTP, on TCP or a unix socket. No policy.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -63,6 +64,16 @@ pub(crate) struct Client {
     connected: AtomicBool,
 }
 
+/// The HTTP library wants a TLS setup in any case where another crate of the program has switched TLS on, and would
+/// look for a process-wide provider. Nothing here speaks TLS: it trusts nobody.
+fn unused_tls() -> Result<rustls::ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|failure| Error::internal("TLS cannot be set up").with_source(failure))?;
+    Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+}
+
 impl Client {
     pub(crate) fn new(config: &SupervisorConfig) -> Result<Self> {
         let endpoint = config.endpoint()?;
@@ -72,6 +83,7 @@ impl Client {
             // A connection of its own for each exchange: one that lay idle can have died, and then nobody knows
             // whether the request arrived. Without, "connection refused" is proof that nothing was sent.
             .pool_max_idle_per_host(0)
+            .tls_backend_preconfigured(unused_tls()?)
             .connect_timeout(config.request_timeout.min(Duration::from_secs(10)))
             .timeout(config.request_timeout);
         let (builder, target, endpoint) = match endpoint {
