@@ -261,7 +261,7 @@ fn killed_at_any_moment_it_ends_as_it_shall_be_when_it_is_run_again() {
     }
     assert_eq!(shop.plan(&shop.write("stage.yaml", &stage(number))), [""; 0]);
     let answer = shop.run(&["sweep", "stage.yaml"]);
-    assert_eq!(answer.text(), "");
+    assert_eq!(answer.text(), "nothing was left behind\n");
     let answer = shop.run(&["destroy", "stage.yaml", "--yes"]);
     assert_eq!(answer.status, Some(0), "{answer:?}");
     assert_eq!(shop.on_the_daemon(), BTreeSet::new());
