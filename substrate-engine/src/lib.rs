@@ -1,4 +1,5 @@
-//! Blueprints over any substrate: read, checked and planned before anything is touched.
+//! Blueprints over any substrate: read, checked and planned before anything is touched, then deployed so that a crash at
+//! any moment loses nothing.
 //!
 //! ```
 //! use substrate_core::{Capabilities, Descriptor, InstanceKind};
@@ -41,6 +42,30 @@
 //! The way of a document: [`Reader`] turns texts into the [`model`], [`validate`] asks the [`handler`]s and
 //! [`directive`]s what it means and expands it to [`Desired`] instances with their order, [`plan`](plan::plan) compares
 //! those with what was recorded and seen. All of it is pure: no clock, no network, no randomness.
+//!
+//! An [`Engine`] does the rest. It looks at the facilities, plans against its [`journal`], and carries the plan out: every
+//! step is put down before its first call and again when it is done, and what it makes carries its marks from the call
+//! that makes it. Killed at any moment, or dropped, it loses nothing: the next run finds by the marks what became of the
+//! step and finishes or undoes it. Whoever else deploys the same meanwhile is told by whom it is being changed.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use substrate_engine::{Engine, JournalStore, Reader, RunOptions};
+//! use substrate_fake::Fake;
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let engine = Engine::builder(JournalStore::memory()).facility(Arc::new(Fake::new("lab"))).connect().await?;
+//! let text = "{name: shop, resources: [{type: compute, name: web, count: 2, specs: {image: 'busybox:local'}}]}";
+//! let desired = engine.validate(&Reader::new().text("shop.yaml", text).read())?;
+//!
+//! let report = engine.deploy(&desired, &RunOptions::default()).await?;
+//! assert_eq!((report.created.len(), report.failed.len()), (2, 0));
+//! // The second time there is nothing to do.
+//! assert_eq!(engine.deploy(&desired, &RunOptions::default()).await?.steps_done(), 0);
+//! # Ok::<(), substrate_engine::EngineError>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! **Variables and references.** `${NAME}` comes from the environment (and is a secret from then on), `${var.name}`
 //! from `variables:` or the caller, `${count.index}` is the number of an instance. All three are replaced before
