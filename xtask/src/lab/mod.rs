@@ -2,7 +2,6 @@
 //! ended by the process that was started and no other.
 
 mod docker;
-mod lxc;
 mod mounts;
 mod packages;
 mod process;
@@ -17,7 +16,6 @@ use clap::Subcommand;
 
 use crate::command::quoted;
 use docker::DockerServer;
-use lxc::LxcServer;
 use supervisor::SupervisorServer;
 
 /// Where all state lives, if the default will not do.
@@ -138,12 +136,8 @@ impl Lab {
             Some(directory) => std::path::absolute(directory)?,
             None => cache_directory()?.join("lab"),
         };
-        let servers: Vec<Box<dyn Server>> = vec![
-            Box::new(DockerServer::new(&directory)),
-            Box::new(LxcServer::lxd(&directory)),
-            Box::new(LxcServer::incus(&directory)),
-            Box::new(SupervisorServer::new(&directory)),
-        ];
+        let servers: Vec<Box<dyn Server>> =
+            vec![Box::new(DockerServer::new(&directory)), Box::new(SupervisorServer::new(&directory))];
         Ok(Self { directory, servers })
     }
 
