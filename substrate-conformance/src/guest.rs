@@ -41,6 +41,8 @@ pub enum Program {
     },
     /// Writes the value of an environment variable and a line end.
     PrintEnvironment(String),
+    /// Writes cloud-init's user data as the instance got it.
+    PrintUserData,
     /// Writes the working directory and a line end.
     PrintDirectory,
     /// Writes the name of the user and a line end.
@@ -212,6 +214,8 @@ fn busybox(program: &Program) -> Vec<String> {
         Program::ReadFile(path) => words(["cat", path]),
         Program::WriteFile(path, text) => shell(r#"printf %s "$1" > "$0""#, &[path, text]),
         Program::RemoveFile(path) => words(["rm", path]),
+        // Where cloud-init keeps what it got.
+        Program::PrintUserData => words(["cat", "/var/lib/cloud/instance/user-data.txt"]),
         Program::Flood { stdout, stderr } => shell(
             r#"head -c "$0" /dev/zero & head -c "$1" /dev/zero >&2; wait"#,
             &[&stdout.to_string(), &stderr.to_string()],

@@ -33,6 +33,8 @@ pub enum Feature {
     CreateVolumes,
     /// `ports` of an [`InstanceConfig`](crate::InstanceConfig) are honoured.
     CreatePorts,
+    /// `cloud_init` of an [`InstanceConfig`](crate::InstanceConfig) is laid where the instance finds it.
+    CloudInit,
     /// A fixed address can be asked for on a network.
     FixedAddress,
     /// A stop can ask the guest and report that it did not listen.
@@ -92,6 +94,7 @@ impl Feature {
         Self::CreateNetworks,
         Self::CreateVolumes,
         Self::CreatePorts,
+        Self::CloudInit,
         Self::FixedAddress,
         Self::GracefulStop,
         Self::CpuLimit,
@@ -129,6 +132,7 @@ impl Feature {
             Self::CreateNetworks => "create_networks",
             Self::CreateVolumes => "create_volumes",
             Self::CreatePorts => "create_ports",
+            Self::CloudInit => "cloud_init",
             Self::FixedAddress => "fixed_address",
             Self::GracefulStop => "graceful_stop",
             Self::CpuLimit => "cpu_limit",

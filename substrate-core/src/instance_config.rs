@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::capability::{Capabilities, Feature};
+use crate::cloud_init::CloudInit;
 use crate::error::{Error, Result};
 use crate::instance::InstanceKind;
 use crate::label::Labels;
@@ -49,7 +50,7 @@ pub struct InstanceConfig {
     /// Networks to attach; the substrate's default network when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<NetworkConfig>,
-    /// EnvironmentVariables variables. `Debug` shows the names only: values are often secrets.
+    /// Environment variables. `Debug` shows the names only: values are often secrets.
     #[serde(default, skip_serializing_if = "EnvironmentVariables::is_empty")]
     pub environment: EnvironmentVariables,
     /// Volumes and folders to mount.
@@ -58,6 +59,9 @@ pub struct InstanceConfig {
     /// Ports to publish.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortMapping>,
+    /// What it configures itself with at its first boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_init: Option<CloudInit>,
     /// Labels, ownership marks included.
     #[serde(default, skip_serializing_if = "Labels::is_empty")]
     pub labels: Labels,
@@ -83,6 +87,7 @@ impl InstanceConfig {
             environment: EnvironmentVariables::default(),
             volumes: Vec::new(),
             ports: Vec::new(),
+            cloud_init: None,
             labels: Labels::new(),
             metadata: BTreeMap::new(),
             options: serde_json::Map::new(),
@@ -159,6 +164,13 @@ impl InstanceConfig {
         self
     }
 
+    /// Sets what it configures itself with at its first boot.
+    #[must_use]
+    pub fn with_cloud_init(mut self, data: CloudInit) -> Self {
+        self.cloud_init = Some(data);
+        self
+    }
+
     /// Sets a label.
     #[must_use]
     pub fn with_label(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
@@ -188,6 +200,7 @@ impl InstanceConfig {
         self.limits.validate()?;
         check_argv(&self.command, true)?;
         self.environment.validate()?;
+        self.cloud_init.iter().try_for_each(CloudInit::validate)?;
         if self.image.as_deref().is_some_and(|image| image.is_empty() || image.chars().any(char::is_control))
         {
             return Err(Error::invalid_input("the image is empty or contains a control character"));
@@ -227,6 +240,7 @@ impl InstanceConfig {
         need(self.networks.iter().any(|network| network.ip_address.is_some()), Feature::FixedAddress);
         need(!self.volumes.is_empty(), Feature::CreateVolumes);
         need(!self.ports.is_empty(), Feature::CreatePorts);
+        need(self.cloud_init.is_some(), Feature::CloudInit);
         needed.into_iter().try_for_each(|feature| capabilities.require(feature))?;
         self.limits.require_features(capabilities)
     }
@@ -249,7 +263,7 @@ pub(crate) fn check_argv(argv: &[String], may_be_empty: bool) -> Result<()> {
     }
 }
 
-/// EnvironmentVariables variables, in key order. `Debug` shows the names only.
+/// Environment variables, in key order. `Debug` shows the names only.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EnvironmentVariables(BTreeMap<String, String>);

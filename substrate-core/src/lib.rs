@@ -31,6 +31,7 @@
 #![recursion_limit = "256"]
 
 mod capability;
+mod cloud_init;
 mod command;
 pub mod config;
 mod descriptor;
@@ -59,6 +60,7 @@ mod volume;
 pub use async_trait::async_trait;
 
 pub use crate::capability::{Ability, Capabilities, Feature, Support};
+pub use crate::cloud_init::CloudInit;
 pub use crate::command::{
     Command, CommandEvent, CommandInput, CommandOutput, CommandSession, ExitStatus, TerminalSize,
 };

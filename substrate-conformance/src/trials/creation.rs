@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use substrate_core::{
-    ErrorKind, Feature, InstanceConfig, InstanceKind, InstanceState, InstanceTemplate, Labels, NetworkConfig,
-    NetworkName, PortMapping, PortProtocol, SubstrateExt, VolumeMount, VolumeName, VolumeSource,
+    CloudInit, ErrorKind, Feature, InstanceConfig, InstanceKind, InstanceState, InstanceTemplate, Labels,
+    NetworkConfig, NetworkName, PortMapping, PortProtocol, SubstrateExt, VolumeMount, VolumeName,
+    VolumeSource,
 };
 
 use crate::context::{Context, is_refusal};
@@ -29,6 +30,8 @@ trials! {
     metadata_comes_back_exactly => CreateInstance [Feature::Metadata];
     the_environment_reaches_the_instance_exactly
         => CreateInstance [Feature::CreateEnvironment, Operation::ExecuteCommand];
+    cloud_init_data_reaches_the_instance_exactly
+        => CreateInstance [Feature::CloudInit, Operation::ExecuteCommand];
     a_command_that_ends_leaves_the_instance_stopped => CreateInstance [Feature::CreateCommand];
     an_instance_with_a_published_port_runs => CreateInstance [Feature::CreatePorts];
     create_from_a_template_applies_overrides_last => CreateInstance;
@@ -131,6 +134,10 @@ fn invalid_configs(context: &Context) -> Verdict<Vec<(&'static str, InstanceConf
         target: "data".to_owned(),
         read_only: true,
     };
+    invalid.push((
+        "cloud-init data that does not say what it is",
+        config()?.with_cloud_init(CloudInit::new("x")),
+    ));
     invalid.push(("a relative mount target", config()?.with_volume(relative)));
     if context.can(Feature::Labels) {
         invalid.push(("an empty label key", config()?.with_label("", "x")));
@@ -245,6 +252,17 @@ async fn the_environment_reaches_the_instance_exactly(context: &Context) -> Verd
         same(&format!("variable {key}"), output.stdout_text(), format!("{value}\n"))?;
     }
     Ok(())
+}
+
+async fn cloud_init_data_reaches_the_instance_exactly(context: &Context) -> Verdict {
+    let text = "#cloud-config\nmotd: \"a=b $HOME ; ☃ ]]> 'x'\"\n\n# no line end";
+    let config = context.config("clouded")?.with_cloud_init(CloudInit::new(text));
+    let name = context.running_from(&config).await?;
+    same(
+        "the user data",
+        context.execute(&name, &Program::PrintUserData).await?.stdout_text(),
+        text.to_owned(),
+    )
 }
 
 async fn a_command_that_ends_leaves_the_instance_stopped(context: &Context) -> Verdict {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use substrate_core::{
-    CloneConfig, Command, ErrorKind, Feature, Instance, InstanceConfig, InstanceKind, InstanceState,
-    LogOptions, NetworkConfig, NetworkName, NetworkSpec, Operation, PortMapping, PortProtocol,
+    CloneConfig, CloudInit, Command, ErrorKind, Feature, Instance, InstanceConfig, InstanceKind,
+    InstanceState, LogOptions, NetworkConfig, NetworkName, NetworkSpec, Operation, PortMapping, PortProtocol,
     ResourceLimits, Result, SnapshotConfig, StopMode, TerminalSize, VolumeMount, VolumeName, VolumeSource,
     VolumeSpec, WatchCursor, WatchOptions,
 };
@@ -136,6 +136,7 @@ fn features_of_a_creation(context: &Context) -> Verdict<Vec<(Feature, InstanceCo
         (Feature::CreateNetworks, config()?.with_network(network)),
         (Feature::CreateVolumes, config()?.with_volume(mount)),
         (Feature::CreatePorts, config()?.with_port(port)),
+        (Feature::CloudInit, config()?.with_cloud_init(CloudInit::new("#cloud-config\n"))),
         (Feature::CpuLimit, limits(ResourceLimits { cpu_cores: Some(0.5), ..none })?),
         (Feature::MemoryLimit, limits(ResourceLimits { memory_mb: Some(96), ..none })?),
         (Feature::DiskLimit, limits(ResourceLimits { disk_gb: Some(2), ..none })?),

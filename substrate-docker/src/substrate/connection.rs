@@ -66,6 +66,7 @@ pub(super) struct Info {
 
 const MEMORY_IS_NOT_COMMITTED: &str =
     "a snapshot is a commit of the container's file system; memory and volumes are not in it";
+const NO_FIRST_BOOT: &str = "a container does not boot, so nothing in it reads cloud-init data";
 const NO_BANDWIDTH: &str = "Docker cannot limit a container's bandwidth";
 const QUOTA_UNKNOWN: &str = "disk quotas need the storage driver btrfs, zfs, devicemapper or windowsfilter; on \
      overlay2 they depend on project quotas of the file system below, which the daemon does not report";
@@ -73,6 +74,7 @@ const QUOTA_UNKNOWN: &str = "disk quotas need the storage driver btrfs, zfs, dev
 /// What Docker can do at best.
 pub(super) fn at_best() -> Capabilities {
     Capabilities::all()
+        .without(Feature::CloudInit, NO_FIRST_BOOT)
         .without(Feature::SnapshotMemory, MEMORY_IS_NOT_COMMITTED)
         .without(Feature::NetworkLimit, NO_BANDWIDTH)
 }

@@ -62,3 +62,22 @@ impl fmt::Display for Action {
         f.pad(self.as_str())
     }
 }
+
+/// Which of a resource's directives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// Those that say how the instance is made: a change of them makes it anew.
+    Creating,
+    /// Those that are carried out on an instance that is there.
+    Acting,
+}
+
+impl When {
+    /// What they are kept under in the `resource` part of its properties.
+    pub(crate) const fn key(self) -> &'static str {
+        match self {
+            Self::Creating => "creation",
+            Self::Acting => "directives",
+        }
+    }
+}

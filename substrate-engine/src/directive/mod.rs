@@ -11,6 +11,7 @@ mod registry;
 mod wait_for;
 
 pub use action::Action;
+pub(crate) use action::When;
 pub use cloud_init::CloudInit;
 pub use exec::Exec;
 pub use files::Files;

@@ -29,7 +29,9 @@ pub trait Directive: Send + Sync + fmt::Debug {
     /// All mistakes in them at once, each with its place.
     fn check(&self, settings: &Section) -> Result<CheckedDirective, ConfigError>;
 
-    /// Changes the properties that the instance is about to be created with. Does nothing unless it is overridden.
+    /// Changes the properties that the instance is about to be created with. Does nothing unless it is overridden, and
+    /// is asked only if [`check`](Self::check) says that the directive is
+    /// [fixed at the creation](CheckedDirective::fixed_at_creation).
     ///
     /// # Errors
     /// [`InvalidInput`](substrate_core::ErrorKind::InvalidInput) for properties that it cannot change.
@@ -39,7 +41,7 @@ pub trait Directive: Send + Sync + fmt::Debug {
     }
 
     /// Does its work on an instance, after it was started or before it is stopped. Does nothing unless it is
-    /// overridden.
+    /// overridden, and is not asked of a directive that is fixed at the creation.
     ///
     /// After a crash in the middle it is run again, so it is run at least once.
     ///
@@ -125,6 +127,8 @@ pub struct CheckedDirective {
     pub properties: Value,
     /// What the facility must be able to do.
     pub needs: Vec<Need>,
+    /// Whether it says how the instance is made, so that a change of it makes the instance anew.
+    pub is_fixed_at_creation: bool,
 }
 
 impl CheckedDirective {
@@ -137,13 +141,20 @@ impl CheckedDirective {
         let mut actions: Vec<Action> = actions.into_iter().collect();
         actions.sort_unstable();
         actions.dedup();
-        Self { name: name.into(), actions, properties, needs: Vec::new() }
+        Self { name: name.into(), actions, properties, needs: Vec::new(), is_fixed_at_creation: false }
     }
 
     /// Adds what the facility must be able to do.
     #[must_use]
     pub fn needing(mut self, needs: impl IntoIterator<Item = Need>) -> Self {
         self.needs.extend(needs);
+        self
+    }
+
+    /// Says that it takes part in the creation and in nothing else: a change of it makes the instance anew.
+    #[must_use]
+    pub fn fixed_at_creation(mut self) -> Self {
+        self.is_fixed_at_creation = true;
         self
     }
 

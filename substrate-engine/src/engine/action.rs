@@ -13,7 +13,7 @@ use substrate_core::{
 use super::deploy::release;
 use super::world::{Spot, World};
 use super::{Engine, EngineError, Selector, identities, merged};
-use crate::directive::{Action, DirectiveSite};
+use crate::directive::{Action, DirectiveSite, When};
 use crate::model::{Name, Readiness, ResourceId};
 use crate::plan::RecordedResource;
 use crate::run::directives::{directives_in, is_running};
@@ -214,7 +214,7 @@ impl Acting<'_> {
 
     async fn directives(&self, action: Action, spot: &Spot, site: &DirectiveSite<'_>) -> Result<()> {
         let properties = self.properties(spot);
-        let directives = directives_in(self.engine.rules(), &spot.id, &properties)?;
+        let directives = directives_in(self.engine.rules(), &spot.id, &properties, When::Acting)?;
         let reacting: Vec<_> = directives.iter().filter(|one| one.reacts_to(action)).collect();
         if reacting.is_empty() || !is_running(site.substrate, site.instance).await? {
             return Ok(());

@@ -16,7 +16,7 @@ pub struct CanonicalVersion(u32);
 impl CanonicalVersion {
     /// Maps become dotted paths, `.` in a key is escaped; lists are compared whole; empty maps, empty lists and
     /// nothing are all the same as absent; a number without a fraction is an integer; values under a key that looks
-    /// like a secret, under `environment`, or from the process environment are kept as a salted digest.
+    /// like a secret, under `environment` or `user_data`, or from the process environment are kept as a salted digest.
     pub const V1: Self = Self(1);
     /// The rule for resources that have no record yet.
     pub const CURRENT: Self = Self::V1;
@@ -209,6 +209,11 @@ fn insert_at(map: &mut Map<String, Value>, keys: &[String], value: Value) {
     }
 }
 
+/// What stands in an instance's environment is a password more often than not, and cloud-init is how one sets them.
+fn holds_secrets(key: &str) -> bool {
+    looks_secret(key) || matches!(key, "environment" | "user_data" | "vendor_data")
+}
+
 struct Flattening<'a> {
     salt: &'a str,
     hides: &'a dyn Fn(&str) -> bool,
@@ -223,9 +228,7 @@ impl Flattening<'_> {
                 for (key, value) in fields {
                     let escaped = key.replace('\\', "\\\\").replace('.', "\\.");
                     let below = if path.is_empty() { escaped } else { format!("{path}.{escaped}") };
-                    // What stands in an instance's environment is a password more often than not.
-                    let secret = secret || looks_secret(key) || key == "environment";
-                    self.add(&below, value, secret);
+                    self.add(&below, value, secret || holds_secrets(key));
                 }
             }
             Value::Array(items) if items.is_empty() => {}
@@ -245,9 +248,9 @@ impl Flattening<'_> {
         match value {
             Value::String(text) => (self.hides)(text),
             Value::Array(items) => items.iter().any(|item| self.is_hidden(item)),
-            Value::Object(fields) => fields
-                .iter()
-                .any(|(key, value)| looks_secret(key) || key == "environment" || self.is_hidden(value)),
+            Value::Object(fields) => {
+                fields.iter().any(|(key, value)| holds_secrets(key) || self.is_hidden(value))
+            }
             // A number may be a secret too, but no text that a plan could show would tell it from any other.
             Value::Null | Value::Bool(_) | Value::Number(_) => false,
         }

@@ -6,6 +6,7 @@ use super::build::Refusal;
 use super::canonical::{Canonical, Property};
 use super::state::{Observation, Ownership, Recorded, RecordedResource, drift, is_below};
 use super::step::{Cause, StepAction};
+use crate::directive::When;
 use crate::handler::ChangeEffect;
 use crate::model::{Part, Reference, ResourceId, Template};
 use crate::validation::DesiredResource;
@@ -137,10 +138,12 @@ impl<'a> Change<'a> {
     }
 
     fn effect_of(&self, property: &str) -> ChangeEffect {
-        // What the engine itself does on a resource never needs a new one.
-        match property == "resource" || property.starts_with("resource.") {
-            true => ChangeEffect::Update,
-            false => self.desired.interpreted.handler.effect_of(property),
+        let mut path = property.split('.');
+        match (path.next(), path.next()) {
+            (Some("resource"), Some(part)) if part == When::Creating.key() => ChangeEffect::Replace,
+            // What the engine itself does on a resource that is there never needs a new one.
+            (Some("resource"), _) => ChangeEffect::Update,
+            _ => self.desired.interpreted.handler.effect_of(property),
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use substrate_core::{Error, InstanceName, InstanceState, Result, Substrate};
 
 use super::Running;
-use crate::directive::{Action, Directive, DirectiveSite};
+use crate::directive::{Action, Directive, DirectiveSite, When};
 use crate::model::ResourceId;
 
 /// A directive as it stands in the properties of a resource: the same for what is desired and what was recorded.
@@ -39,8 +39,10 @@ pub(crate) fn directives_in<'a>(
     rules: &'a crate::validation::Rules,
     id: &ResourceId,
     properties: &Value,
+    when: When,
 ) -> Result<Vec<Ready<'a>>> {
-    let Some(written) = properties.pointer("/resource/directives").and_then(Value::as_object) else {
+    let part = properties.get("resource").and_then(|resource| resource.get(when.key()));
+    let Some(written) = part.and_then(Value::as_object) else {
         return Ok(Vec::new());
     };
     // The tenth does not come before the second.

@@ -11,7 +11,7 @@ use super::directives::{Ready, directives_in, is_running};
 use super::inputs::Resolved;
 use super::progress::Stage;
 use super::{Running, Times};
-use crate::directive::{Action, DirectiveSite};
+use crate::directive::{Action, DirectiveSite, When};
 use crate::engine::world::{Spot, reported};
 use crate::handler::Found;
 use crate::journal::{Made, Record, random_text};
@@ -193,7 +193,7 @@ impl Running<'_> {
             let documents = world.documents.into_iter().chain([world.desired]);
             documents.into_iter().find_map(|documents| documents.secret(&spot.id, path, digest))
         });
-        let directives = directives_in(self.world.engine.rules(), &spot.id, &properties)?;
+        let directives = directives_in(self.world.engine.rules(), &spot.id, &properties, When::Acting)?;
         let last: Vec<&Ready<'_>> = directives.iter().filter(|one| one.reacts_to(Action::Destroy)).collect();
         if last.is_empty() {
             return Ok(());
@@ -232,10 +232,8 @@ impl Running<'_> {
         check_secrets(resource, |_| true)?;
         let spot = self.world.spot_of_desired(&resource.id, next.name.clone(), &next.key)?;
         let mut prepared = properties.clone();
-        for one in directives_in(self.world.engine.rules(), &resource.id, properties)? {
-            if one.reacts_to(Action::Deploy) {
-                one.directive.prepare(&one.settings, &mut prepared)?;
-            }
+        for one in directives_in(self.world.engine.rules(), &resource.id, properties, When::Creating)? {
+            one.directive.prepare(&one.settings, &mut prepared)?;
         }
         let site = self.world.site(&spot, false)?;
         let found = match spot.handler.create(&site, &prepared).await {
@@ -283,7 +281,8 @@ impl Running<'_> {
         }
         let instance: InstanceName = spot.name.parse()?;
         let site = self.directive_site(spot, &instance)?;
-        let directives: Vec<Ready<'_>> = directives_in(self.world.engine.rules(), &spot.id, properties)?;
+        let directives: Vec<Ready<'_>> =
+            directives_in(self.world.engine.rules(), &spot.id, properties, When::Acting)?;
         if let Some(action) = which.action() {
             let done = self.directives_done(&spot.id);
             self.run_directives(&directives, action, &site, |number| done.contains(&number)).await?;

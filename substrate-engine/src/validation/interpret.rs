@@ -9,7 +9,7 @@ use substrate_core::{Descriptor, Support};
 use super::desired::{Interpreted, salt};
 use super::surroundings::Siblings;
 use super::{Facilities, Rules};
-use crate::directive::CheckedDirective;
+use crate::directive::{CheckedDirective, When};
 use crate::document::{Documents, without_consequences};
 use crate::handler::{Mention, Need, Requirement, ResourceHandler, Subject};
 use crate::model::{Name, Resource, ResourceId, count_instances};
@@ -259,18 +259,22 @@ impl Checking<'_, '_> {
         let resource = self.resource;
         if let Value::Object(fields) = &mut interpretation.properties {
             // By number and not as a list: a secret in one of them hides itself, and not all of them.
-            let directives: serde_json::Map<String, Value> = directives
-                .iter()
-                .enumerate()
-                .map(|(number, one)| {
-                    let shown = json!({"name": &*one.name, "on": one.actions, "settings": one.properties});
-                    (number.to_string(), shown)
-                })
-                .collect();
+            let numbered = |creating: bool| -> serde_json::Map<String, Value> {
+                let shown = directives
+                    .iter()
+                    .filter(|one| one.is_fixed_at_creation == creating)
+                    .map(|one| json!({"name": &*one.name, "on": one.actions, "settings": one.properties}));
+                shown.enumerate().map(|(number, one)| (number.to_string(), one)).collect()
+            };
             if !directives.is_empty() || !resource.metadata.is_empty() {
+                let (acting, creating) = (numbered(false), numbered(true));
                 fields.insert(
                     "resource".to_owned(),
-                    json!({"directives": directives, "metadata": resource.metadata}),
+                    json!({
+                        When::Acting.key(): acting,
+                        When::Creating.key(): creating,
+                        "metadata": resource.metadata,
+                    }),
                 );
             }
         }

@@ -36,7 +36,7 @@ fn mistakes_in_directives_are_found_in_their_place() {
         "shop.yaml:8:19: ",
         "shop.yaml:9:24: `path` must be the absolute path",
         "shop.yaml:9:48: `mode` must be",
-        "shop.yaml:10:33: `user_data` must begin",
+        "shop.yaml:10:33: cloud-init's user-data must begin",
         "shop.yaml:11:9: a directive is a map with one key",
     ];
     assert_eq!(found.len(), starts.len(), "{found:#?}");

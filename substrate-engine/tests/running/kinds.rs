@@ -56,6 +56,40 @@ async fn values_are_shared_and_never_in_the_journal() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn cloud_init_data_is_given_with_the_creation_and_is_in_no_journal() {
+    const CLOUDED: &str = r"
+name: shop
+resources:
+  - {type: compute, name: db, specs: {image: nginx}}
+  - type: compute
+    name: web
+    specs: {image: nginx}
+    directives:
+      - cloud-init:
+          user_data: {chpasswd: {list: 'root:hunter22'}, runcmd: [[echo, '${db.name}']]}
+          network_config: {version: 2}
+";
+    let lab = Lab::new().await;
+    let report = lab.deploy(CLOUDED).await;
+    assert!(report.is_done(), "{report}");
+    let read = async |part: &str| {
+        let file = format!("/var/lib/cloud/instance/{part}.txt");
+        let command = substrate_core::Command::new(["cat", &file]);
+        lab.fake.execute_command(&"web".parse().unwrap(), &command).await.unwrap().stdout_text()
+    };
+    let user_data = read("user-data").await;
+    let (first, rest) = user_data.split_once('\n').unwrap();
+    assert_eq!(first, "#cloud-config");
+    let told: serde_json::Value = serde_json::from_str(rest).unwrap();
+    assert_eq!(told, serde_json::json!({"chpasswd": {"list": "root:hunter22"}, "runcmd": [["echo", "db"]]}));
+    assert_eq!(read("network-config").await, r#"{"version":2}"#);
+    let state = lab.engine.state(&name("shop")).await.unwrap();
+    assert!(!serde_json::to_string(&state).unwrap().contains("hunter22"));
+    assert!(lab.plan(CLOUDED).await.is_empty(), "{}", lab.plan(CLOUDED).await);
+    assert_eq!(steps(&lab.plan(&CLOUDED.replace("version: 2", "version: 1")).await), ["replace shop/web"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_changed_value_concerns_those_who_use_it_in_the_same_run_and_nobody_else() {
     let lab = Lab::new().await;
     lab.deploy(SHARED).await;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use substrate_core::{
-    Descriptor, Error, EventKind, Feature, Instance, InstanceConfig, InstanceKind, InstanceName, PortMapping,
-    Result, VolumeSource,
+    CloudInit, Descriptor, Error, EventKind, Feature, Instance, InstanceConfig, InstanceKind, InstanceName,
+    PortMapping, Result, VolumeSource,
 };
 
 use super::{lifecycle, networks};
@@ -116,6 +116,10 @@ pub(super) fn insert(
     let created = change.tick();
     let mut record = Record::new(change.state.random.id(), kind, config, options, created);
     record.attachments = attachments;
+    // The fake's images have cloud-init: what it got is where it keeps it.
+    for (part, text) in record.config.cloud_init.iter().flat_map(CloudInit::parts) {
+        record.files.write(&format!("/var/lib/cloud/instance/{part}.txt"), text.to_owned().into());
+    }
     change.state.insert(record);
     Ok(name)
 }

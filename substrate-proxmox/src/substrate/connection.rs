@@ -24,6 +24,8 @@ struct Version {
 const NO_CREATED_NETWORKS: &str = "a network of Proxmox VE is the nodes' own configuration, and a change of it \
      restarts their interfaces: an administrator's affair";
 const NO_CREATED_VOLUMES: &str = "a disk of Proxmox VE belongs to a guest, and is made with it";
+const NO_SNIPPETS: &str = "the API cannot write snippets; the options `user`, `ssh_keys` and `custom` (a snippet that is there) \
+     reach cloud-init";
 const AGENT_RUNS_ARGV: &str = "the guest agent takes a program and its arguments, nothing else";
 const AGENT_TAKES_LITTLE: &str =
     "the guest agent takes at most 64 KiB of input, and none while a command runs";
@@ -42,6 +44,7 @@ pub(super) fn at_best(kinds: &[GuestKind]) -> Capabilities {
         .without(Feature::CreateCommand, "a guest runs what its own init starts")
         .without(Feature::CreateEnvironment, "a guest has no environment but its own")
         .without(Feature::CreatePorts, "guests have addresses of their own; nothing is forwarded")
+        .without(Feature::CloudInit, NO_SNIPPETS)
         .without(Feature::CommandWithoutAgent, "commands run through the guest agent")
         .without(Feature::CommandInput, AGENT_TAKES_LITTLE)
         .without(Feature::CommandTerminal, AGENT_RUNS_ARGV)

@@ -22,6 +22,7 @@ const NO_PAUSE: &str = "supervisord does not know a stopped process: SIGSTOP wou
 const NO_LIMITS: &str = "supervisord bounds nothing";
 const NO_SNAPSHOTS: &str = "a process has no disk of its own, and its memory cannot be saved";
 const NO_NETWORKS: &str = "processes share the network of their host";
+const NO_FIRST_BOOT: &str = "a process does not boot, so nothing in it reads cloud-init data";
 const NO_VOLUMES: &str = "processes share the files of their host";
 const NO_IMAGES: &str =
     "the image of a process is an executable file of its host: nothing is fetched or listed";
@@ -68,6 +69,7 @@ pub(super) fn capabilities(folder: std::result::Result<(), &str>) -> Capabilitie
     for (features, reason) in [
         (&[Feature::CreateNetworks, Feature::FixedAddress, Feature::CreatePorts][..], NO_NETWORKS),
         (&[Feature::CreateVolumes], NO_VOLUMES),
+        (&[Feature::CloudInit], NO_FIRST_BOOT),
         (
             &[
                 Feature::CpuLimit,
