@@ -18,6 +18,7 @@ pub(crate) fn program() -> PathBuf {
 /// A facility of its own for one test.
 pub(crate) struct Facility {
     folder: PathBuf,
+    environment: Vec<(&'static str, String)>,
 }
 
 /// What came back.
@@ -33,10 +34,19 @@ impl Facility {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("substratectl").join(test);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        let facility = Self { folder };
+        let facility = Self { folder, environment: Vec::new() };
         let state = facility.path("state.json");
         facility.write("substrate.yaml", &format!("fake: {{state_file: {}}}\n", json!(state)));
         facility
+    }
+
+    /// With more in the environment of every command.
+    pub(crate) fn with_environment(
+        mut self,
+        variables: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Self {
+        self.environment.extend(variables);
+        self
     }
 
     pub(crate) fn path(&self, file: &str) -> PathBuf {
@@ -51,7 +61,8 @@ impl Facility {
     /// The program without any configuration, and without what this machine's environment may say.
     pub(crate) fn bare(&self) -> Command {
         let mut command = Command::new(program());
-        command.env_clear().current_dir(&self.folder).stdin(Stdio::null());
+        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.current_dir(&self.folder).stdin(Stdio::null());
         command
     }
 

@@ -10,7 +10,7 @@ use crate::blueprints::one_document;
 use crate::facility::{Answer, Facility};
 
 /// One resource whose deployment does not end by itself.
-const SLOW: &str = r"
+pub(crate) const SLOW: &str = r"
 name: slow
 resources:
   - {type: compute, name: first, specs: {image: 'busybox:local'}}
@@ -23,20 +23,20 @@ resources:
 ";
 
 /// A deployment in the background.
-struct Deploying {
-    child: Child,
+pub(crate) struct Deploying {
+    pub(crate) child: Child,
     progress: BufReader<ChildStderr>,
 }
 
 impl Deploying {
-    fn begin(mut command: Command) -> Self {
+    pub(crate) fn begin(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let progress = BufReader::new(child.stderr.take().unwrap());
         Self { child, progress }
     }
 
     /// Waits for a word of progress.
-    fn until(&mut self, word: &str) {
+    pub(crate) fn until(&mut self, word: &str) {
         let mut told = String::new();
         while !told.contains(word) {
             let before = told.len();
@@ -45,11 +45,11 @@ impl Deploying {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    fn end(mut self) -> Answer {
+    pub(crate) fn end(mut self) -> Answer {
         let mut stderr = String::new();
         std::io::Read::read_to_string(&mut self.progress, &mut stderr).unwrap();
         let answer = Answer::from(self.child.wait_with_output().unwrap());

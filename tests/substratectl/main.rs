@@ -23,6 +23,8 @@ mod interruptions;
 mod live;
 #[cfg(feature = "docker")]
 mod live_blueprints;
+#[cfg(feature = "journal-s3")]
+mod live_s3;
 mod providers;
 mod selection;
 mod streams;

@@ -103,9 +103,9 @@ pub(crate) struct Place {
     /// YAML files; for what is about something deployed also its name
     #[arg(required = true, value_name = "BLUEPRINT")]
     pub(crate) blueprints: Vec<PathBuf>,
-    /// Where it is kept what was deployed
-    #[arg(long, value_name = "DIR", default_value = ".substrates/journal")]
-    pub(crate) journal: PathBuf,
+    /// Where it is kept what was deployed: a folder, or s3://BUCKET/PREFIX with what AWS_… in the environment say
+    #[arg(long, value_name = "PLACE", default_value = ".substrates/journal")]
+    pub(crate) journal: String,
     /// How many steps are taken at once on one substrate
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) parallel: Option<u16>,

@@ -1,6 +1,7 @@
 //! The engine for one command.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use substrates::engine::model::{Name, ResourceId};
 use substrates::engine::run::ProgressEvent;
@@ -89,12 +90,13 @@ impl Session {
 
 /// The journal, made if it is missing.
 fn kept(place: &Place) -> Result<JournalStore, Ending> {
-    Ok(JournalStore::local(&place.journal)?)
+    Ok(JournalStore::open(&place.journal)?)
 }
 
 /// The journal, or an empty one.
 pub(super) fn looked_at(place: &Place) -> Result<JournalStore, Ending> {
-    if place.journal.exists() { kept(place) } else { Ok(JournalStore::memory()) }
+    let is_missing_folder = !place.journal.contains("://") && !Path::new(&place.journal).exists();
+    if is_missing_folder { Ok(JournalStore::memory()) } else { kept(place) }
 }
 
 /// Carries something out that tells how it goes on, and that can be stopped.

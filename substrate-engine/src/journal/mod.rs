@@ -6,6 +6,8 @@
 
 mod owner;
 mod record;
+#[cfg(feature = "s3")]
+mod s3;
 mod state;
 mod store;
 mod writer;

@@ -38,9 +38,47 @@ pub struct JournalStore {
     store: Arc<dyn ObjectStore>,
     prefix: Path,
     shown: Arc<str>,
+    /// Whether it is certain that an object is created only if it is absent.
+    is_exclusive: bool,
 }
 
 impl JournalStore {
+    /// The store that a text names: `s3://BUCKET/PREFIX` (with the feature `s3`), or the path of a folder.
+    ///
+    /// What is said to S3 beside the bucket is taken from the environment: `AWS_ACCESS_KEY_ID`,
+    /// `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, and `AWS_ALLOW_HTTP=true` for a server without TLS.
+    /// It must honour `If-None-Match: *` on a PUT, as S3 itself does since 2024; one that does not is refused when a
+    /// deployment's journal is opened for writing.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](substrate_core::ErrorKind::InvalidInput): the folder cannot be made, a scheme that is not known,
+    /// or settings in the environment that do not go together.
+    pub fn open(location: &str) -> Result<Self> {
+        match location.split_once("://") {
+            None => Self::local(location),
+            Some(("s3", place)) => Self::s3(place),
+            Some((scheme, _)) => Err(Error::invalid_input(format!(
+                "journals cannot be kept in `{scheme}://`: give the path of a folder, or `s3://BUCKET/PREFIX`"
+            ))),
+        }
+    }
+
+    #[cfg(feature = "s3")]
+    fn s3(place: &str) -> Result<Self> {
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        let shown = Arc::from(format!("s3://{place}"));
+        let store = super::s3::bucket(bucket)?;
+        Ok(Self { store, prefix: Path::from(prefix), shown, is_exclusive: false })
+    }
+
+    #[cfg(not(feature = "s3"))]
+    fn s3(place: &str) -> Result<Self> {
+        Err(Error::invalid_input(format!(
+            "journals cannot be kept in `s3://{place}`: this program was built without the feature `s3` of \
+             substrate-engine"
+        )))
+    }
+
     /// A folder of this machine, made if it is missing. What was written is on the disk (`fsync`) before a call that
     /// it announces is made.
     ///
@@ -54,19 +92,22 @@ impl JournalStore {
         std::fs::create_dir_all(folder).map_err(|error| cannot(&error))?;
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| cannot(&error))?;
         let shown = Arc::from(folder.display().to_string());
-        Ok(Self { store: Arc::new(store.with_fsync(true)), prefix: Path::default(), shown })
+        let store = Arc::new(store.with_fsync(true));
+        Ok(Self { store, prefix: Path::default(), shown, is_exclusive: true })
     }
 
     /// The memory of this process: for tests, and for what needs to survive no crash.
     #[must_use]
     pub fn memory() -> Self {
-        Self { store: Arc::new(InMemory::new()), prefix: Path::default(), shown: Arc::from("memory") }
+        let shown = Arc::from("memory");
+        Self { store: Arc::new(InMemory::new()), prefix: Path::default(), shown, is_exclusive: true }
     }
 
-    /// Any object store that can create an object only if it is absent, below a prefix of it.
+    /// Any object store that can create an object only if it is absent, below a prefix of it. One that cannot is
+    /// refused when a deployment's journal is opened for writing.
     pub fn new(store: Arc<dyn ObjectStore>, prefix: &str) -> Self {
         let shown = Arc::from(format!("{store}/{prefix}"));
-        Self { store, prefix: Path::from(prefix), shown }
+        Self { store, prefix: Path::from(prefix), shown, is_exclusive: false }
     }
 
     /// The names of the deployments that have a journal here, in alphabetical order.
@@ -174,6 +215,28 @@ impl JournalStore {
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 Ok(self.get(&path).await? == content)
             }
+            Err(error) => Err(self.failed("write", &error)),
+        }
+    }
+
+    /// Writes an entry that is there once more: a store that takes it does not keep two engines apart.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is taken.
+    pub(super) async fn check_exclusive(&self, deployment: &str, number: u64, content: Bytes) -> Result<()> {
+        if self.is_exclusive {
+            return Ok(());
+        }
+        let path = entry_path(&self.folder(deployment, "log"), number);
+        let again = self.store.put_opts(&path, PutPayload::from_bytes(content), PutMode::Create.into()).await;
+        match again {
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(())
+            }
+            Ok(_) => Err(Error::invalid_input(format!(
+                "journals cannot be kept in {self}: it overwrites an object that was to be created only if absent \
+                 (`If-None-Match: *`), so two engines could both write"
+            ))),
             Err(error) => Err(self.failed("write", &error)),
         }
     }

@@ -49,7 +49,8 @@ impl Journal {
     ///
     /// # Errors
     /// [`Conflict`](substrate_core::ErrorKind::Conflict) naming the owner, if there is a living one; those of
-    /// [`JournalStore::state`].
+    /// [`JournalStore::state`], and [`InvalidInput`](substrate_core::ErrorKind::InvalidInput) for a store that lets
+    /// two write one entry.
     pub async fn acquire(store: &JournalStore, deployment: &str, lease: Duration) -> Result<Self> {
         let Loaded { mut state, next, .. } = store.load(deployment, None).await?;
         if let Some(owner) = state.owner.clone().filter(|owner| !owner.has_ended()) {
@@ -63,10 +64,12 @@ impl Journal {
         for record in &first {
             state.apply(record).map_err(|error| Error::internal(error.to_string()))?;
         }
-        if !store.create_entry(deployment, next, lines(&first)?).await? {
+        let entry = lines(&first)?;
+        if !store.create_entry(deployment, next, entry.clone()).await? {
             let owner = store.state(deployment).await?.owner;
             return Err(taken(deployment, owner.as_ref()));
         }
+        store.check_exclusive(deployment, next, entry).await?;
         let (requests, receiver) = mpsc::channel(LARGEST_GROUP);
         let deployment: Arc<str> = Arc::from(deployment);
         let state = Arc::new(Mutex::new(state));

@@ -9,6 +9,7 @@
 
 mod crashes;
 mod deploying;
+mod journals;
 mod kinds;
 mod lab;
 mod living;

@@ -5,6 +5,7 @@ mod docker;
 mod mounts;
 mod packages;
 mod process;
+mod s3;
 mod supervisor;
 mod wait;
 
@@ -16,6 +17,7 @@ use clap::Subcommand;
 
 use crate::command::quoted;
 use docker::DockerServer;
+use s3::S3Server;
 use supervisor::SupervisorServer;
 
 /// Where all state lives, if the default will not do.
@@ -25,6 +27,11 @@ const DIRECTORY_VARIABLE: &str = "SUBSTRATES_LAB_DIR";
 pub trait Server {
     /// As typed on the command line, and as in `#[ignore = "live: NAME"]`.
     fn name(&self) -> &'static str;
+
+    /// Whether it runs workloads: then a provider has to be certified on it.
+    fn is_substrate(&self) -> bool {
+        true
+    }
 
     /// Gets what is missing from the distribution.
     fn install(&self) -> Result<()>;
@@ -136,8 +143,11 @@ impl Lab {
             Some(directory) => std::path::absolute(directory)?,
             None => cache_directory()?.join("lab"),
         };
-        let servers: Vec<Box<dyn Server>> =
-            vec![Box::new(DockerServer::new(&directory)), Box::new(SupervisorServer::new(&directory))];
+        let servers: Vec<Box<dyn Server>> = vec![
+            Box::new(DockerServer::new(&directory)),
+            Box::new(S3Server::new(&directory)),
+            Box::new(SupervisorServer::new(&directory)),
+        ];
         Ok(Self { directory, servers })
     }
 
