@@ -26,11 +26,18 @@ pub fn looks_secret(key: &str) -> bool {
             WORDS.contains(&word.as_str())
                 || PARTS.iter().any(|part| {
                     let slips = if part.len() >= 8 { 2 } else { 1 };
-                    // The lengths alone rule most words out, and every key of every document comes by here.
+                    // Every key of every document comes by here: lengths and letters alone rule most words out.
                     word.chars().count().abs_diff(part.len()) <= slips
+                        && is_mostly_of(word, part, slips)
                         && distance(word, part).is_some_and(|distance| distance <= slips)
                 })
         })
+}
+
+/// Whether at most so many letters of `word` are not in `part`: each slip brings one stranger at most.
+fn is_mostly_of(word: &str, part: &str, slips: usize) -> bool {
+    let strangers = word.chars().filter(|letter| !part.contains(*letter));
+    strangers.take(slips + 1).count() <= slips
 }
 
 /// The lower-case words of a key: split at everything that is no letter or digit, and at `camelCase` humps.
