@@ -1,5 +1,6 @@
 //! A substrate of its own for each test, and what the program answers about it.
 
+use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,6 @@ pub(crate) struct Facility {
 }
 
 /// What came back.
-#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: Option<i32>,
     pub(crate) stdout: Vec<u8>,
@@ -128,6 +128,13 @@ impl Facility {
     pub(crate) fn running(&self, name: &str) {
         self.says(&["create", name, "--image", "busybox:local"], &format!("created {name} (stopped)\n"));
         self.says(&["start", name], &format!("started {name}\n"));
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { status, stdout, stderr } = self;
+        write!(formatter, "status {status:?}\n{}\n{stderr}", String::from_utf8_lossy(stdout))
     }
 }
 

@@ -21,10 +21,10 @@ mod instances;
 mod interruptions;
 #[cfg(feature = "docker")]
 mod live;
-#[cfg(feature = "docker")]
-mod live_blueprints;
 #[cfg(feature = "journal-s3")]
 mod live_s3;
+#[cfg(any(feature = "docker", feature = "supervisor"))]
+mod living;
 mod providers;
 mod selection;
 mod streams;

@@ -18,7 +18,7 @@ use crate::lab::{Lab, Server};
 use crate::report;
 use crate::workspace::Workspace;
 use binary::{TestBinary, build};
-use harness::{TestLine, Verdict, live_provider};
+use harness::{TestLine, Verdict, live_servers};
 use tally::Tally;
 
 /// Tells conformance suites where to leave their reports.
@@ -44,7 +44,8 @@ pub struct TestArguments {
 struct LiveTest {
     /// Index of its program.
     binary: usize,
-    provider: String,
+    /// What it needs, all of them.
+    servers: Vec<String>,
     name: String,
 }
 
@@ -114,12 +115,13 @@ impl<'a> Session<'a> {
             self.tally.add(&label, &run);
             for test in &run.tests {
                 let Verdict::Ignored(reason) = &test.verdict else { continue };
-                match provider_of(test) {
-                    Some(provider) if self.is_wanted(&provider) => {
-                        self.live.push(LiveTest { binary: index, provider, name: test.name.clone() });
-                    }
-                    Some(provider) => self.tally.ignored(&label, &test.name, &format!("live: {provider}")),
-                    None => self.tally.ignored(&label, &test.name, reason.as_deref().unwrap_or(NO_REASON)),
+                let servers = servers_of(test);
+                if servers.is_empty() {
+                    self.tally.ignored(&label, &test.name, reason.as_deref().unwrap_or(NO_REASON));
+                } else if servers.iter().all(|server| self.is_wanted(server)) {
+                    self.live.push(LiveTest { binary: index, servers, name: test.name.clone() });
+                } else {
+                    self.tally.ignored(&label, &test.name, &format!("live: {}", servers.join(" + ")));
                 }
             }
         }
@@ -170,9 +172,9 @@ impl<'a> Session<'a> {
             .live
             .iter()
             .filter(|test| test.binary == index)
-            .partition(|test| servers.contains(test.provider.as_str()));
+            .partition(|test| test.servers.iter().all(|server| servers.contains(server.as_str())));
         for test in impossible {
-            let reason = format!("the lab has no server {:?}", test.provider);
+            let reason = format!("the lab does not have all of: {}", test.servers.join(", "));
             self.tally.problem(format!("{label}: {} was asked for: {reason}", test.name));
             self.tally.ignored(&label, &test.name, &reason);
         }
@@ -192,7 +194,7 @@ impl<'a> Session<'a> {
             match run.tests.iter().find(|line| line.name == test.name).map(|line| &line.verdict) {
                 Some(Verdict::Passed | Verdict::Failed) => {}
                 // A trial of a suite that the provider's capabilities leave out says why.
-                Some(Verdict::Ignored(Some(reason))) if live_provider(reason).is_none() => {
+                Some(Verdict::Ignored(Some(reason))) if live_servers(reason).is_empty() => {
                     self.tally.ignored(&label, &test.name, reason);
                 }
                 Some(Verdict::Ignored(_)) | None => {
@@ -232,11 +234,13 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The provider of a live test, from its reason, or from its kind in a harness that prints no reasons.
-fn provider_of(test: &TestLine) -> Option<String> {
+/// What a live test needs, from its reason, or from its kind in a harness that prints no reasons.
+fn servers_of(test: &TestLine) -> Vec<String> {
     let reason = match &test.verdict {
         Verdict::Ignored(reason) => reason.as_deref(),
         _ => None,
     };
-    reason.and_then(live_provider).or_else(|| test.kind.as_deref().and_then(live_provider)).map(str::to_owned)
+    let told = reason.into_iter().chain(test.kind.as_deref());
+    let servers = told.map(live_servers).find(|servers| !servers.is_empty()).unwrap_or_default();
+    servers.into_iter().map(str::to_owned).collect()
 }

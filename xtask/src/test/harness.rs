@@ -62,9 +62,12 @@ pub fn counts(line: &str) -> Option<Counts> {
     Some(counts)
 }
 
-/// The provider in an ignore reason such as `live: docker` or `live: docker (the victim)`.
-pub fn live_provider(reason: &str) -> Option<&str> {
-    reason.strip_prefix("live:")?.split([' ', ',', ';', '(']).find(|word| !word.is_empty())
+/// The servers in an ignore reason such as `live: docker`, `live: docker (the victim)` or `live: docker + supervisor`;
+/// none when the test is not a live one.
+pub fn live_servers(reason: &str) -> Vec<&str> {
+    let Some(servers) = reason.strip_prefix("live:") else { return Vec::new() };
+    let servers = servers.split([',', ';', '(']).next().unwrap_or_default();
+    servers.split('+').map(str::trim).filter(|server| !server.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -107,9 +110,10 @@ mod tests {
 
     #[test]
     fn the_provider_of_a_live_reason_is_its_first_word() {
-        assert_eq!(live_provider("live: docker"), Some("docker"));
-        assert_eq!(live_provider("live:docker (the victim)"), Some("docker"));
-        assert_eq!(live_provider("slow"), None);
-        assert_eq!(live_provider("live:"), None);
+        assert_eq!(live_servers("live: docker"), ["docker"]);
+        assert_eq!(live_servers("live:docker (the victim)"), ["docker"]);
+        assert_eq!(live_servers("live: docker + supervisor"), ["docker", "supervisor"]);
+        assert_eq!(live_servers("slow"), [""; 0]);
+        assert_eq!(live_servers("live:"), [""; 0]);
     }
 }
