@@ -68,6 +68,12 @@ pub mod engine {
     pub use substrate_engine::*;
 }
 
+/// LXD and Incus.
+#[cfg(feature = "lxc")]
+pub mod lxc {
+    pub use substrate_lxc::*;
+}
+
 /// The in-memory substrate.
 #[cfg(feature = "fake")]
 pub mod fake {
@@ -98,6 +104,8 @@ pub fn registry() -> registry::Registry {
     let _ = substrate_fake::register(&mut registry);
     #[cfg(feature = "supervisor")]
     let _ = substrate_supervisor::register(&mut registry);
+    #[cfg(feature = "lxc")]
+    let _ = substrate_lxc::register(&mut registry);
     #[cfg(feature = "proxmox")]
     let _ = substrate_proxmox::register(&mut registry);
     registry

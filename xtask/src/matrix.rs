@@ -75,9 +75,13 @@ pub fn execute(workspace: &Workspace, check: bool) -> Result<()> {
     Ok(())
 }
 
-/// The package that a provider is from. One has two kinds of guests (`proxmox-qemu`), each with a row of its own.
+/// The package that a provider is from. One of them speaks to two servers, and one has two kinds of guests
+/// (`proxmox-qemu`): each has a row of its own.
 fn package_of(provider: &str) -> &str {
-    provider.split('-').next().unwrap_or(provider)
+    match provider {
+        "lxd" | "incus" => "lxc",
+        other => other.split('-').next().unwrap_or(other),
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

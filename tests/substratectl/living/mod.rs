@@ -3,6 +3,8 @@
 
 #[cfg(feature = "docker")]
 mod docker;
+#[cfg(feature = "lxc")]
+mod incus;
 #[cfg(all(feature = "docker", feature = "supervisor"))]
 mod mixed;
 #[cfg(feature = "supervisor")]

@@ -2,6 +2,7 @@
 //! ended by the process that was started and no other.
 
 mod docker;
+mod lxc;
 mod mounts;
 mod packages;
 mod process;
@@ -17,6 +18,7 @@ use clap::Subcommand;
 
 use crate::command::quoted;
 use docker::DockerServer;
+use lxc::LxcServer;
 use s3::S3Server;
 use supervisor::SupervisorServer;
 
@@ -145,6 +147,8 @@ impl Lab {
         };
         let servers: Vec<Box<dyn Server>> = vec![
             Box::new(DockerServer::new(&directory)),
+            Box::new(LxcServer::lxd(&directory)),
+            Box::new(LxcServer::incus(&directory)),
             Box::new(S3Server::new(&directory)),
             Box::new(SupervisorServer::new(&directory)),
         ];

@@ -1,6 +1,6 @@
 //! What the servers need from the distribution.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -16,8 +16,66 @@ pub struct Package {
     pub program: Option<&'static str>,
 }
 
+/// Where a source of the distribution's backports goes, if the machine has none.
+const BACKPORTS: &str = "/etc/apt/sources.list.d/substrates-lab-backports.sources";
+/// What signs the distribution's archives.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
 /// Installs those that are missing; needs the network only then.
 pub fn install(packages: &[Package], log: &Path) -> Result<()> {
+    install_with(packages, &[], log)
+}
+
+/// The same from the backports of this release, where the release itself does not have them. A backport is only
+/// taken when it is asked for, so the source changes nothing else on the machine.
+pub fn install_from_backports(packages: &[Package], log: &Path) -> Result<()> {
+    if packages.iter().all(is_there) {
+        return Ok(());
+    }
+    if packages.iter().all(|package| has_candidate(package.name)) {
+        return install(packages, log);
+    }
+    let release = codename()?;
+    let suite = format!("{release}-backports");
+    fs::write(BACKPORTS, backports_of(&release, &suite)?)
+        .with_context(|| format!("cannot write {BACKPORTS}"))?;
+    install_with(packages, &["-t", &suite], log)
+}
+
+fn has_candidate(package: &str) -> bool {
+    output(command("apt-cache").args(["policy", package])).is_ok_and(|policy| {
+        policy.lines().any(|line| line.contains("Candidate:") && !line.contains("(none)"))
+    })
+}
+
+/// A source beside the one from which this machine gets the release itself: the same place, another suite.
+fn backports_of(release: &str, suite: &str) -> Result<String> {
+    let format = "$(REPO_URI) $(CODENAME) $(COMPONENT)";
+    let targets =
+        output(command("apt-get").args(["indextargets", "--format", format, "Identifier: Packages"]))?;
+    let place = targets
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .find_map(|fields| match fields.as_slice() {
+            [place, codename, "main"] if *codename == release => Some((*place).to_owned()),
+            _ => None,
+        })
+        .with_context(|| format!("apt has no source of {release} main to find its backports beside"))?;
+    let mut source = format!("Types: deb\nURIs: {place}\nSuites: {suite}\nComponents: main\n");
+    if Path::new(KEYRING).exists() {
+        source.push_str(&format!("Signed-By: {KEYRING}\n"));
+    }
+    Ok(source)
+}
+
+/// The release's name, as in the names of its suites.
+fn codename() -> Result<String> {
+    let description = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
+    let name = description.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    Ok(name.context("/etc/os-release names no release")?.trim_matches('"').to_owned())
+}
+
+fn install_with(packages: &[Package], options: &[&str], log: &Path) -> Result<()> {
     let missing: Vec<&str> = packages.iter().filter(|package| !is_there(package)).map(|p| p.name).collect();
     if missing.is_empty() {
         return Ok(());
@@ -31,6 +89,7 @@ pub fn install(packages: &[Package], log: &Path) -> Result<()> {
         println!("lab: {error:#}; trying with the package lists at hand");
     }
     let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(options);
     arguments.extend(&missing);
     apt_get(&arguments, log)
 }

@@ -37,8 +37,8 @@ pub fn restore(before: &Before, bridges: &BTreeSet<String>) -> Result<()> {
         let rules = rules(table)?;
         for rule in rules.iter().filter(|rule| is_ours(rule, bridges)) {
             let mut arguments = vec!["--table", table, "--delete"];
-            // No rule of Docker's holds a quoted argument, so words are arguments.
-            arguments.extend(rule.split(' ').skip(1));
+            let words = words(rule);
+            arguments.extend(words.iter().skip(1).map(String::as_str));
             iptables(&arguments)?;
         }
         let chains: Vec<&str> = rules
@@ -60,15 +60,42 @@ pub fn restore(before: &Before, bridges: &BTreeSet<String>) -> Result<()> {
 /// Rules in the built-in chains that lead into Docker's chains or were made for one of the bridges or for a
 /// container that publishes a port.
 fn is_ours(rule: &str, bridges: &BTreeSet<String>) -> bool {
-    let words: Vec<&str> = rule.split(' ').collect();
+    let words = words(rule);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let in_built_in_chain = matches!(words.as_slice(), ["-A", chain, ..] if !is_docker_chain(chain));
-    let after = |flag: &str| words.iter().position(|word| *word == flag).and_then(|at| words.get(at + 1));
+    let position = |flag: &str| words.iter().position(|word| *word == flag);
+    let after = |flag: &str| position(flag).and_then(|at| words.get(at + 1));
     let names_bridge = ["-i", "-o"].iter().filter_map(|flag| after(flag)).any(|name| bridges.contains(*name));
     let jumps_to_docker = after("-j").is_some_and(|target| is_docker_chain(target));
-    // A container that calls its own published port. Only Docker masquerades from an address to itself.
-    let is_hairpin =
-        after("-j") == Some(&"MASQUERADE") && after("-s").is_some() && after("-s") == after("-d");
+    // A container that calls its own published port. Only Docker masquerades from an address to itself; others do so
+    // from a subnet to everything but itself.
+    let is_negated = position("-d").is_some_and(|at| at > 0 && words.get(at - 1) == Some(&"!"));
+    let is_hairpin = after("-j") == Some(&"MASQUERADE")
+        && after("-s").is_some()
+        && after("-s") == after("-d")
+        && !is_negated;
     in_built_in_chain && (names_bridge || jumps_to_docker || is_hairpin)
+}
+
+/// The arguments of a rule as `iptables` lists it: parted by blanks, those with blanks inside in double quotes.
+fn words(rule: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut is_quoted = false;
+    let mut characters = rule.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => {
+                is_quoted = !is_quoted;
+                word.get_or_insert_default();
+            }
+            '\\' if is_quoted => word.get_or_insert_default().extend(characters.next()),
+            ' ' if !is_quoted => words.extend(word.take()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    words
 }
 
 fn is_docker_chain(chain: &str) -> bool {
@@ -108,8 +135,30 @@ mod tests {
             "-A DOCKER -i substrates0 -j RETURN",
             "-A POSTROUTING -o substrates01 -j MASQUERADE",
             "-A POSTROUTING -s 10.1.0.0/16 -d 10.2.0.0/16 -j MASQUERADE",
+            "-A POSTROUTING -s 10.1.0.0/24 ! -d 10.1.0.0/24 -m comment --comment \"of network x\" -j MASQUERADE",
         ] {
             assert!(!is_ours(rule, &bridges), "{rule}");
         }
+    }
+
+    #[test]
+    fn what_is_quoted_is_one_argument() {
+        let rule = r#"-A FORWARD -o br0 -m comment --comment "say \"on network\" -j x" -j ACCEPT"#;
+        assert_eq!(
+            words(rule),
+            [
+                "-A",
+                "FORWARD",
+                "-o",
+                "br0",
+                "-m",
+                "comment",
+                "--comment",
+                "say \"on network\" -j x",
+                "-j",
+                "ACCEPT"
+            ]
+        );
+        assert_eq!(words(r#"--comment "" -j"#), ["--comment", "", "-j"]);
     }
 }
