@@ -72,6 +72,9 @@ pub struct ProxmoxConfig {
     /// New guests get a random id from here, both ends included [default: 10,000,000 to 99,999,999]. Labels are
     /// looked for on guests within it: whoever shares a cluster should share the range.
     pub vmid_range: (u64, u64),
+    /// The owner of volumes: a disk's name holds the number of a guest, and a volume's that of one that never is
+    /// [default: 999,999,999]. Whoever shares a cluster should share it.
+    pub volume_vmid: u64,
     /// How long one exchange with the API may take.
     #[serde(with = "substrate_core::config::duration")]
     pub request_timeout: Duration,
@@ -105,6 +108,7 @@ impl Default for ProxmoxConfig {
             pool: None,
             kinds: vec![InstanceKind::VirtualMachine, InstanceKind::Container],
             vmid_range: DEFAULT_IDS,
+            volume_vmid: 999_999_999,
             request_timeout: Duration::from_secs(60),
             lock_timeout: Duration::from_secs(120),
             agent_timeout: Duration::from_secs(30),
@@ -239,6 +243,12 @@ impl ProxmoxConfig {
         if first < 100 || last > 999_999_999 || first > last {
             return Err(Error::invalid_input(format!(
                 "`vmid_range` {first} to {last} is no range of ids: they go from 100 to 999999999"
+            )));
+        }
+        if !(100..=999_999_999).contains(&self.volume_vmid) || (first..=last).contains(&self.volume_vmid) {
+            return Err(Error::invalid_input(format!(
+                "`volume_vmid` {} is no number of a guest, or one that a new guest may get",
+                self.volume_vmid
             )));
         }
         let foreign =

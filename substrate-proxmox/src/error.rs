@@ -245,6 +245,9 @@ mod tests {
             (401, "Authentication failed!", ErrorKind::Unauthenticated),
             (403, "Permission check failed (/vms/120, VM.Config.CPU)", ErrorKind::PermissionDenied),
             (500, "only root can set 'args' config", ErrorKind::PermissionDenied),
+            (500, "error during cfs-locked 'storage-ceph' operation: no quorum!", ErrorKind::Unavailable),
+            (500, "'storage-ceph'-locked command timed out - aborting", ErrorKind::Busy),
+            (400, "Parameter verification failed. iface: interface already exists", ErrorKind::AlreadyExists),
             (595, "Connection refused", ErrorKind::Unavailable),
             (501, "Method 'GET /nosuch' not implemented", ErrorKind::Unsupported),
         ] {

@@ -38,6 +38,8 @@
 //!   meant (`10234567.1a2b3c4d`): numbers are given again at once. The number alone is accepted too.
 //! * **Numbers** of new guests are random within [`ProxmoxConfig::vmid_range`]: the API's "next free one" reserves
 //!   nothing, and a random one can be sent again when an answer was lost without making a second guest.
+//! * **One request lists a cluster**, of any size, as long as no number in it is of the range that this crate gives: for
+//!   those, two more are sent the first time, since the list shows no notes, and none in the five minutes after it.
 //! * **Labels and metadata** are in a comment at the end of the guest's notes, put there by the call that makes it. They
 //!   are looked for in the range of ids, so that foreign guests cost no request.
 //! * **A creation from a template** takes two steps, for a clone takes no settings. What is left is in the same
@@ -51,11 +53,30 @@
 //! * **Templates** are images, not instances.
 //! * **Snapshots** have names of 2 to 40 characters. With memory they bring a machine back running.
 //! * **Commands** go through the guest agent: their output arrives when they have ended, at most 16 MiB of it, and they
-//!   go on when nobody waits for them. See also [`ProxmoxSubstrate::write_file`].
+//!   go on when nobody waits for them. The agent tells of an end when the program has ended **and** nobody holds its
+//!   output any more: a command that leaves a child with its output behind ends with that child, unless it is given a
+//!   timeout. See also [`ProxmoxSubstrate::write_file`].
 //! * **Logs** are those of the guest's tasks. Consoles are not recorded.
 //! * **Events** are polled from the nodes' task lists and the guests' states.
-//! * **Networks** are bridges (`vmbr0`), VLANs of one (`vmbr0.20`) and virtual networks.
+//! * **Networks** are bridges (`vmbr0`), VLANs of one (`vmbr0.20`) and virtual networks. A new one is a bridge on every
+//!   node that is online, each a network of its own unless `ports` join them; or, with the driver `vnet`, a virtual
+//!   network of a zone. Its name and labels are in its comment, and its own name on the node is made from its name. Only
+//!   such networks are deleted, and changes that an administrator has planned are never applied along. The gateway is an
+//!   address of the node.
+//! * **Addresses** of machines are given by cloud-init: when they boot next. Disks that are imported get a drive for it.
+//!   On networks made here, one that another guest has is a `Conflict`; for that each guest is asked.
+//! * **Volumes** are disks named after a guest that never is, [`ProxmoxConfig::volume_vmid`]; their labels are in the
+//!   name. A container mounts them; of an unprivileged one, a new volume's root folder belongs to `nobody` until somebody
+//!   on the node hands it over (`chown 100000:100000`), since the API cannot. A machine has no mount points:
+//!   [`ProxmoxOptions::disks`] puts volumes in as disks. Deleting one asks every guest whether it has it.
+//! * **Images** are templates and files. `ensure_image` has a node fetch what is missing: a URL (with
+//!   `#sha256:…` after it to be sure), or an archive of the appliance index.
 //! * **High availability** is respected: the manager is told, and its deed is waited for.
+//! * **Rights** of a token, on `/` or narrower: `VM.Allocate`, `VM.Audit`, `VM.Clone`, `VM.Config.*`, `VM.PowerMgmt`,
+//!   `VM.Snapshot`, `VM.Snapshot.Rollback`, `VM.Migrate`; for commands `VM.GuestAgent.Unrestricted` (version 8:
+//!   `VM.Monitor`); `Datastore.Audit`, `Datastore.AllocateSpace`, `SDN.Use`, `Sys.Audit`. To delete volumes
+//!   `Datastore.Allocate`, to fetch images `Datastore.AllocateTemplate` and `Sys.AccessNetwork`, to make networks
+//!   `Sys.Modify` on nodes, or `SDN.Allocate`. A token with privilege separation needs them itself.
 //! * **Options**: see [`ProxmoxOptions`]. Moving a guest: [`ProxmoxSubstrate::migrate_instance`].
 
 mod client;
@@ -67,7 +88,7 @@ mod options;
 mod substrate;
 
 pub use crate::config::ProxmoxConfig;
-pub use crate::options::{CloudInit, ProxmoxOptions};
+pub use crate::options::{CloudInit, ProxmoxNetworkOptions, ProxmoxOptions, ProxmoxVolumeOptions};
 pub use crate::substrate::{PROVIDER_TYPE, ProxmoxSubstrate};
 
 /// Registers the type `proxmox`.

@@ -49,6 +49,12 @@ pub struct ProxmoxOptions {
     pub bios: Option<String>,
     /// Machines: an ISO image to put into the drive: `local:iso/debian.iso`.
     pub iso: Option<String>,
+    /// Machines: volumes to put in as further disks, by their names. A machine has no mount points: what is inside
+    /// mounts them.
+    pub disks: Vec<String>,
+    /// Machines: a drive for cloud-init [default: true for disks that are imported, and where there is something to
+    /// tell].
+    pub cloud_init_drive: Option<bool>,
     /// Machines: first settings inside.
     pub cloud_init: Option<CloudInit>,
     /// Containers: without the node's root [default: true].
@@ -80,14 +86,51 @@ pub struct CloudInit {
     pub custom: Option<String>,
 }
 
+/// The `options` of a [`NetworkSpec`](substrate_core::NetworkSpec) on Proxmox VE.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ProxmoxNetworkOptions {
+    /// Bridges: the nodes that get one; every node that is online when left out.
+    pub nodes: Vec<String>,
+    /// Bridges: interfaces of the nodes that are its way out, such as `enp5s0`. Without one, guests reach each other
+    /// and the node.
+    pub ports: Vec<String>,
+    /// Bridges and virtual networks: guests may use VLANs on it.
+    pub vlan_aware: Option<bool>,
+    /// Virtual networks (`driver: vnet`): the zone. It has to be there.
+    pub zone: Option<String>,
+    /// Virtual networks: the VLAN or VXLAN number, where the zone wants one.
+    pub tag: Option<u32>,
+    /// A text that the web interface shows beside it.
+    pub comment: Option<String>,
+}
+
+/// The `options` of a [`VolumeSpec`](substrate_core::VolumeSpec) on Proxmox VE.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ProxmoxVolumeOptions {
+    /// The node to make it on, where its storage is not shared.
+    pub node: Option<String>,
+    /// `raw`, `qcow2`, `vmdk` or `subvol`. When left out: `subvol` where it is for containers, else what the storage can
+    /// snapshot.
+    pub format: Option<String>,
+}
+
+/// Options as their type.
+pub(crate) fn read<T: serde::de::DeserializeOwned>(options: &serde_json::Map<String, Value>) -> Result<T> {
+    serde_json::from_value(Value::Object(options.clone()))
+        .map_err(|error| Error::invalid_input(format!("the options cannot be read: {error}")))
+}
+
 impl ProxmoxOptions {
     /// The options of a configuration.
     ///
     /// # Errors
     /// `InvalidInput` for unknown keys and wrong values.
     pub fn of(config: &InstanceConfig) -> Result<Self> {
-        let options: Self = serde_json::from_value(Value::Object(config.options.clone()))
-            .map_err(|error| Error::invalid_input(format!("the options cannot be read: {error}")))?;
+        let options: Self = read(&config.options)?;
         if let Some(tag) = options.tags.iter().find(|tag| !is_tag(tag)) {
             return Err(Error::invalid_input(format!("`{}` is no tag", tag.escape_debug()))
                 .with_hint("letters, digits, `_`, `-`, `+` and `.`; not beginning with a sign"));
@@ -108,7 +151,7 @@ fn is_tag(tag: &str) -> bool {
         && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-+.".contains(&byte))
 }
 
-fn is_plain(name: &str) -> bool {
+pub(crate) fn is_plain(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphanumeric())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
 }

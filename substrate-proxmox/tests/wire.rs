@@ -15,9 +15,13 @@ mod access;
 mod creation;
 #[path = "wire/guests.rs"]
 mod guests;
+#[path = "wire/networks.rs"]
+mod networks;
 #[path = "wire/nodes.rs"]
 mod nodes;
 #[path = "wire/parallel.rs"]
 mod parallel;
 #[path = "wire/power.rs"]
 mod power;
+#[path = "wire/storage.rs"]
+mod storage;

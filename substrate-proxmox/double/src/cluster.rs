@@ -1,13 +1,12 @@
-//! The cluster, its nodes, storages, networks and pools.
+//! The cluster, its nodes and pools.
 
 use serde_json::{Value, json};
 
 use crate::Shared;
-use crate::access::Caller;
 use crate::params::Params;
 use crate::power::status_of;
 use crate::reply::{Answer, Refusal, fail};
-use crate::tasks::{Done, listed};
+use crate::tasks::listed;
 use crate::world::{Kind, World};
 
 /// How old the cluster's view of states and names can be.
@@ -85,102 +84,6 @@ impl Shared {
         let world = self.world();
         let guests = world.guests.values().filter(|guest| guest.kind == kind && guest.node == node);
         Ok(guests.map(|guest| status_of(guest, now, false)).collect::<Vec<_>>().into())
-    }
-
-    pub(crate) fn network(&self, params: &Params) -> Answer {
-        let bridge = |name: &str, cidr: Option<&str>| {
-            let mut entry = json!({"iface": name, "type": "bridge", "active": 1, "autostart": 1,
-                "method": "manual", "method6": "manual", "families": ["inet"], "priority": 3,
-                "bridge_ports": "", "bridge_stp": "off", "bridge_fd": "0"});
-            if let Some(cidr) = cidr {
-                entry["cidr"] = cidr.into();
-            }
-            entry
-        };
-        let mut all = vec![bridge("vmbr0", Some("10.77.0.1/16")), bridge("vmbr1", Some("10.78.0.1/24"))];
-        if params.text("type").is_none() {
-            all.push(json!({"iface": "eth0", "type": "eth", "active": 1, "exists": 1, "method": "manual"}));
-        }
-        Ok(all.into())
-    }
-
-    pub(crate) fn storage(
-        &self,
-        node: &str,
-        rest: &[&str],
-        method: &str,
-        caller: &Caller,
-        params: &Params,
-    ) -> Answer {
-        let mut world = self.world();
-        let [name, rest @ ..] = rest else {
-            let storages = world.storages.iter().map(|(name, storage)| {
-                json!({"storage": name, "type": storage.kind, "content": storage.content, "active": 1,
-                    "enabled": 1, "shared": u8::from(storage.shared), "total": 1_u64 << 40, "used": 1_u64 << 36,
-                    "avail": (1_u64 << 40) - (1 << 36), "used_fraction": 0.06})
-            });
-            return Ok(storages.collect::<Vec<_>>().into());
-        };
-        let Some(storage) = world.storages.get(*name).cloned() else {
-            return fail(format!("storage '{name}' does not exist"));
-        };
-        match (method, rest) {
-            ("GET", ["status"]) => Ok(json!({"type": storage.kind, "content": storage.content, "active": 1,
-                "enabled": 1, "shared": u8::from(storage.shared), "total": 1_u64 << 40, "used": 1_u64 << 36,
-                "avail": (1_u64 << 40) - (1 << 36)})),
-            ("GET", ["content"]) => {
-                let wanted = params.text("content");
-                let fits = |content: &str| wanted.as_deref().is_none_or(|wanted| wanted == content);
-                let mut all: Vec<Value> = storage
-                    .files
-                    .iter()
-                    .filter(|(_, content, _)| fits(content))
-                    .map(|(volid, content, size)| {
-                        json!({"volid": volid, "content": content, "size": size, "ctime": 1_795_219_526_u64,
-                            "format": volid.rsplit_once('.').map_or("raw", |(_, format)| format)})
-                    })
-                    .collect();
-                for guest in world.guests.values().filter(|guest| guest.node == node || storage.shared) {
-                    let content = if guest.kind == Kind::Qemu { "images" } else { "rootdir" };
-                    if !fits(content) {
-                        continue;
-                    }
-                    for (_, volid, size) in guest.disks() {
-                        if volid.starts_with(&format!("{name}:")) {
-                            all.push(json!({"volid": volid, "content": content, "size": size,
-                                "vmid": guest.vmid, "format": "qcow2", "ctime": 1_795_219_526_u64, "used": size / 8}));
-                        }
-                    }
-                }
-                for (volid, (size, vmid)) in &world.orphans {
-                    if fits("images") && volid.starts_with(&format!("{name}:")) {
-                        all.push(json!({"volid": volid, "content": "images", "size": size, "vmid": vmid,
-                            "format": "qcow2", "ctime": 1_795_219_526_u64}));
-                    }
-                }
-                Ok(all.into())
-            }
-            ("GET", ["content", volume]) => match storage.files.iter().find(|(id, ..)| id == volume) {
-                Some((id, _, size)) => Ok(
-                    json!({"format": "raw", "used": size, "size": size, "path": format!("/var/lib/vz/{id}")}),
-                ),
-                None => fail(format!("volume_size_info on '{volume}' failed - no format")),
-            },
-            ("DELETE", ["content", volume]) => {
-                let volume = (*volume).to_owned();
-                if !volume.contains(':') {
-                    return fail(format!("unable to parse directory volume name '{volume}'"));
-                }
-                world.orphans.remove(&volume);
-                if let Some(storage) = world.storages.get_mut(*name) {
-                    storage.files.retain(|(id, ..)| *id != volume);
-                }
-                drop(world);
-                let log = vec![format!("Removed volume '{volume}'")];
-                self.spawn(node, "imgdel", name, &caller.user, move |_, _| async move { Done::ok(log) })
-            }
-            _ => Err(crate::no_method(method, &format!("/nodes/{node}/storage/{name}/{}", rest.join("/")))),
-        }
     }
 
     pub(crate) fn pools(&self, method: &str, params: &Params) -> Answer {

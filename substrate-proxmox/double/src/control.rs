@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::faults::{Fault, Planned};
-use crate::world::{Guest, Kind};
+use crate::world::{Guest, Kind, Orphan};
 use crate::{Double, Times, locked};
 
 impl Double {
@@ -37,12 +37,24 @@ impl Double {
         locked(&self.shared.faults).push(planned);
     }
 
+    /// What was planned to go wrong does not.
+    pub fn clear_plans(&self) {
+        locked(&self.shared.faults).clear();
+    }
+
     pub fn set_node(&self, node: &str, up: bool) {
         self.shared.world().nodes.insert(node.to_owned(), up);
     }
 
     pub fn set_times(&self, change: impl FnOnce(&mut Times)) {
         change(&mut locked(&self.shared.times));
+    }
+
+    /// Adds lines to the logs of the tasks about a guest.
+    pub fn lengthen_logs(&self, vmid: u64, lines: usize) {
+        for task in self.shared.world().tasks.values_mut().filter(|task| task.id == vmid.to_string()) {
+            task.log.extend((0..lines).map(|line| format!("line {line}")));
+        }
     }
 
     /// Every ticket ends now.
@@ -124,7 +136,31 @@ impl Double {
     }
 
     pub fn add_orphan(&self, volume: &str, size: u64, vmid: u64) {
-        self.shared.world().orphans.insert(volume.to_owned(), (size, vmid));
+        self.shared.world().orphans.insert(volume.to_owned(), Orphan { size, vmid, node: None });
+    }
+
+    /// The next reload of a node's network fails, after it took effect.
+    pub fn break_network(&self, node: &str) {
+        self.shared.world().network(node).broken = true;
+    }
+
+    /// Plans a change of a node's network, as somebody else would.
+    pub fn plan_network(&self, node: &str, iface: &str, entry: Option<Value>) {
+        let mut world = self.shared.world();
+        let network = world.network(node);
+        let mut plan = network.planned.clone().unwrap_or_else(|| network.applied.clone());
+        match entry {
+            Some(entry) => drop(plan.insert(iface.to_owned(), entry)),
+            None => drop(plan.remove(iface)),
+        }
+        network.planned = Some(plan);
+    }
+
+    /// The interfaces of a node, and whether a change of them is planned.
+    pub fn interfaces(&self, node: &str) -> (Vec<String>, bool) {
+        let mut world = self.shared.world();
+        let network = world.network(node);
+        (network.applied.keys().cloned().collect(), network.planned.is_some())
     }
 
     /// The configurations that are there, by number.

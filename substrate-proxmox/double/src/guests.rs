@@ -116,6 +116,15 @@ impl World {
     }
 }
 
+/// The drive that is made for `storage:cloudinit`.
+pub(crate) fn cloud_init_drive(vmid: u64, text: &str) -> String {
+    match text.strip_suffix(":cloudinit") {
+        Some("local") => format!("local:{vmid}/vm-{vmid}-cloudinit.qcow2,media=cdrom"),
+        Some(storage) => format!("{storage}:vm-{vmid}-cloudinit,media=cdrom"),
+        None => text.to_owned(),
+    }
+}
+
 pub(crate) fn is_drive(key: &str) -> bool {
     ["scsi", "virtio", "sata", "ide", "mp"]
         .iter()
@@ -258,6 +267,7 @@ impl Shared {
                 "tags" => tags(&text),
                 "cipassword" => "**********".to_owned(),
                 key if key.starts_with("net") => world.net(kind, &text),
+                _ if text.ends_with(":cloudinit") => cloud_init_drive(vmid, &text),
                 _ => text,
             };
             config.insert(key.clone(), setting(kind, key, &text));

@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -12,7 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::Shared;
 use crate::faults::Fault;
 use crate::params::{Params, decode_segment};
-use crate::reply::Refusal;
+use crate::reply::{Refusal, body_of};
 
 /// A request, read whole.
 pub(crate) struct Request {
@@ -98,10 +97,6 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(shared: &Shared, mut stre
             return Ok(());
         }
     }
-}
-
-fn body_of(data: &Value) -> String {
-    json!({ "data": data }).to_string()
 }
 
 async fn read<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {

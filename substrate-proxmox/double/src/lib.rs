@@ -17,18 +17,20 @@ mod copies;
 mod faults;
 mod guests;
 mod http;
+mod network;
 mod params;
 mod power;
 mod reply;
 mod schema;
 mod snapshots;
+mod storage;
 mod tasks;
 mod tls;
 mod world;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -187,6 +189,7 @@ impl Shared {
             ("GET", ["version"]) => Ok(serde_json::json!({
                 "version": self.version, "release": &self.version[..3], "repoid": "14a22df3lab"})),
             (_, ["access", rest @ ..]) => self.access(rest, method, params),
+            (_, ["cluster", "sdn", rest @ ..]) => self.sdn(rest, method, caller, params),
             (_, ["cluster", rest @ ..]) => self.cluster(rest, method, params),
             ("GET", ["nodes"]) => self.nodes(),
             (_, ["pools"]) => self.pools(method, params),
@@ -231,9 +234,10 @@ impl Shared {
                 let now = self.clock.seconds();
                 Ok(serde_json::json!({"time": now, "localtime": now, "timezone": "UTC"}))
             }
-            ("GET", ["network"]) => self.network(params),
+            (_, ["network", rest @ ..]) => self.network_call(node, rest, method, caller, params),
+            ("GET" | "POST", ["aplinfo"]) => self.appliances(node, method, caller, params),
             (_, ["tasks", rest @ ..]) => self.task_call(node, rest, method, params),
-            (_, ["storage", rest @ ..]) => self.storage(node, rest, method, caller, params),
+            (_, ["storage", rest @ ..]) => self.storage(node, rest, method, caller, params).await,
             (_, [word @ ("qemu" | "lxc"), rest @ ..]) => {
                 let kind = if *word == "qemu" { Kind::Qemu } else { Kind::Lxc };
                 match (method, rest) {
@@ -335,6 +339,16 @@ fn schema_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/pve")
 }
 
+/// The schemas that are at hand, read once: they are large.
+fn schemas() -> Arc<Vec<Schema>> {
+    static READ: OnceLock<Arc<Vec<Schema>>> = OnceLock::new();
+    let read = || {
+        let names = ["apidoc-8.json", "apidoc-9.json", "apidoc-9.2-from-code.json"];
+        Arc::new(names.iter().filter_map(|name| Schema::read(&schema_folder().join(name))).collect())
+    };
+    READ.get_or_init(read).clone()
+}
+
 impl Double {
     pub async fn start(setup: Setup) -> Self {
         let mut world = World { quorate: true, ..World::default() };
@@ -361,15 +375,12 @@ impl Double {
         world.users.insert("root@pam".to_owned(), user("labsecret"));
         world.users.insert("strict@pve".to_owned(), User { second_factor: true, ..user("labsecret") });
         world.tokens.insert("root@pam!lab".to_owned(), "57441adc-20c6-4869-a7ac-1f8500670747".to_owned());
-        let schemas = ["apidoc-8.json", "apidoc-9.json", "apidoc-9.2-from-code.json"];
-        let schemas: Vec<Schema> =
-            schemas.iter().filter_map(|name| Schema::read(&schema_folder().join(name))).collect();
         let shared = Shared {
             world: Arc::new(Mutex::new(world)),
             clock: Clock::new(setup.scale),
             times: Arc::new(Mutex::new(setup.times)),
             version: setup.version,
-            schemas: Arc::new(schemas),
+            schemas: schemas(),
             strict: setup.checked,
             requests: Arc::default(),
             violations: Arc::default(),

@@ -57,6 +57,21 @@ impl Refusal {
     }
 }
 
+/// Data, and what stands beside it in the answer.
+pub(crate) fn beside(data: Value, name: &str, value: Value) -> Value {
+    json!({ BESIDE: {"data": data, name: value} })
+}
+
+/// No answer has a field of this name.
+const BESIDE: &str = "\u{0}beside";
+
+pub(crate) fn body_of(data: &Value) -> String {
+    match data.get(BESIDE) {
+        Some(whole) => whole.to_string(),
+        None => json!({ "data": data }).to_string(),
+    }
+}
+
 /// 500 with these words.
 pub(crate) fn fail<T>(message: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::new(500, message))

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::RwLock;
 
 use crate::agent::Exec;
+use crate::network::NodeNetwork;
 use crate::params::text_of;
 
 pub(crate) type Config = BTreeMap<String, Value>;
@@ -234,6 +235,22 @@ pub(crate) struct Storage {
     pub(crate) files: Vec<(String, String, u64)>,
 }
 
+/// A disk that is not named after a guest that there is.
+#[derive(Debug, Clone)]
+pub(crate) struct Orphan {
+    pub(crate) size: u64,
+    pub(crate) vmid: u64,
+    /// Where it lies; anywhere when left out.
+    pub(crate) node: Option<String>,
+}
+
+/// What is applied, and what is to be.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Planned {
+    pub(crate) applied: BTreeMap<String, Value>,
+    pub(crate) planned: Option<BTreeMap<String, Value>>,
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct User {
     pub(crate) password: String,
@@ -255,8 +272,11 @@ pub(crate) struct World {
     pub(crate) nodes: BTreeMap<String, bool>,
     pub(crate) guests: BTreeMap<u64, Guest>,
     pub(crate) storages: BTreeMap<String, Storage>,
-    /// Disks that no guest's configuration names: volume → size, owner.
-    pub(crate) orphans: BTreeMap<String, (u64, u64)>,
+    /// Disks that are not named after a guest that there is.
+    pub(crate) orphans: BTreeMap<String, Orphan>,
+    pub(crate) networks: BTreeMap<String, NodeNetwork>,
+    /// Virtual networks.
+    pub(crate) vnets: Planned,
     pub(crate) tasks: BTreeMap<String, Task>,
     pub(crate) users: BTreeMap<String, User>,
     /// `user@realm!name` → secret.

@@ -53,6 +53,8 @@ impl fmt::Debug for Client {
 pub(crate) struct Answer {
     pub(crate) data: Value,
     pub(crate) date: Option<SystemTime>,
+    /// What stands beside the data: a node's planned changes of its network.
+    pub(crate) changes: Option<String>,
 }
 
 struct Raw {
@@ -240,7 +242,11 @@ fn answer(attempt: &str, raw: &Raw) -> Result<Answer> {
         .map_err(|error| Error::protocol(format!("cannot {attempt}: the answer is no JSON: {error}")))?;
     match body {
         Value::Object(mut body) => {
-            Ok(Answer { data: body.remove("data").unwrap_or(Value::Null), date: raw.date })
+            let changes = match body.remove("changes") {
+                Some(Value::String(changes)) => Some(changes).filter(|changes| !changes.trim().is_empty()),
+                _ => None,
+            };
+            Ok(Answer { data: body.remove("data").unwrap_or(Value::Null), date: raw.date, changes })
         }
         _ => Err(Error::protocol(format!("cannot {attempt}: the answer is not what the API promises"))),
     }

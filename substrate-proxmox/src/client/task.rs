@@ -13,6 +13,9 @@ use crate::error;
 /// Between two looks at a task: first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(700);
+/// How many lines of a log are asked for at once, and how many are read at most.
+const LOG_PAGE: usize = 1_000;
+const LONGEST_LOG: usize = 100_000;
 /// How long a task's state may be out of reach before it is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a task that was just made may be unknown to its node.
@@ -100,7 +103,7 @@ impl Client {
         }
     }
 
-    /// What a task wrote. The default page is 50 lines; the end is what matters.
+    /// What a task wrote, page by page: left alone, the API gives the first 50 lines.
     pub(crate) async fn log(&self, upid: &Upid) -> Result<Vec<String>> {
         #[derive(Deserialize)]
         struct Line {
@@ -108,9 +111,16 @@ impl Client {
             t: String,
         }
         let target = path(&["nodes", upid.node(), "tasks", upid.as_str(), "log"]);
-        let query = Form::new().with("start", 0).with("limit", 5_000);
-        let lines: Vec<Line> = self.get("read the task's log", &target, query).await?;
-        Ok(lines.into_iter().map(|line| line.t).collect())
+        let mut all = Vec::new();
+        loop {
+            let query = Form::new().with("start", all.len()).with("limit", LOG_PAGE);
+            let lines: Vec<Line> = self.get("read the task's log", &target, query).await?;
+            let is_last = lines.len() < LOG_PAGE;
+            all.extend(lines.into_iter().map(|line| line.t));
+            if is_last || all.len() >= LONGEST_LOG {
+                return Ok(all);
+            }
+        }
     }
 }
 

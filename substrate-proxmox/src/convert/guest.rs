@@ -1,5 +1,6 @@
 //! A guest, as its configuration and its state describe it.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
@@ -89,6 +90,8 @@ pub(crate) struct Guest {
     /// When it was started, as far as that can be told.
     pub(crate) started: Option<SystemTime>,
     pub(crate) addresses: Vec<IpAddr>,
+    /// What the networks of its bridges are called that have another name.
+    pub(crate) network_names: BTreeMap<String, String>,
 }
 
 impl Guest {
@@ -204,8 +207,10 @@ impl Guest {
     fn networks(&self) -> Vec<NetworkAttachment> {
         let mut attachments = Vec::new();
         for (key, net) in self.nets() {
-            let Some(network_name) = super::network::name_of(&net) else { continue };
-            let Ok(network_name) = NetworkName::new(network_name) else { continue };
+            let Some((bridge, tag)) = super::network::place_of(&net) else { continue };
+            let name = self.network_names.get(bridge).map_or(bridge, String::as_str);
+            let name = tag.map_or_else(|| name.to_owned(), |tag| format!("{name}.{tag}"));
+            let Ok(network_name) = NetworkName::new(name) else { continue };
             let address = match self.kind {
                 GuestKind::Lxc => net.get("ip").or(net.get("ip6")).map(str::to_owned),
                 GuestKind::Qemu => {
@@ -352,6 +357,7 @@ mod tests {
             status: object(status),
             started: None,
             addresses: Vec::new(),
+            network_names: BTreeMap::new(),
         }
     }
 

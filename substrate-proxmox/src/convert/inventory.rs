@@ -68,6 +68,11 @@ impl Storage {
         truth(&self.shared)
     }
 
+    /// Whether the ids of disks end as files do, in their format.
+    pub(crate) fn names_files(&self) -> bool {
+        self.holds_files() || self.kind == "btrfs"
+    }
+
     /// Whether disks are files: then their format is a choice, and only one of them can be snapshotted.
     pub(crate) fn holds_files(&self) -> bool {
         matches!(self.kind.as_str(), "dir" | "nfs" | "cifs" | "glusterfs")
@@ -95,6 +100,17 @@ pub(crate) struct Content {
     pub(crate) ctime: Option<u64>,
     #[serde(default)]
     pub(crate) vmid: Option<Value>,
+}
+
+impl Content {
+    /// The guest after which it is named.
+    pub(crate) fn owner(&self) -> Option<u64> {
+        match self.vmid.as_ref()? {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
 }
 
 /// A task in a list.

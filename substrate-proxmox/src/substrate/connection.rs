@@ -21,11 +21,9 @@ struct Version {
     release: String,
 }
 
-const NO_CREATED_NETWORKS: &str = "a network of Proxmox VE is the nodes' own configuration, and a change of it \
-     restarts their interfaces: an administrator's affair";
-const NO_CREATED_VOLUMES: &str = "a disk of Proxmox VE belongs to a guest, and is made with it";
-const NO_SNIPPETS: &str = "the API cannot write snippets; the options `user`, `ssh_keys` and `custom` (a snippet that is there) \
-     reach cloud-init";
+const NO_SNIPPETS: &str = "the API cannot write snippets: the option `cloud_init` sets the user, keys and addresses, or \
+     names snippets that are there";
+const NO_MOUNTS: &str = "a machine has no mount points: the option `disks` puts volumes in as disks";
 const AGENT_RUNS_ARGV: &str = "the guest agent takes a program and its arguments, nothing else";
 const AGENT_TAKES_LITTLE: &str =
     "the guest agent takes at most 64 KiB of input, and none while a command runs";
@@ -37,10 +35,6 @@ const TASKS_ONLY: &str = "the log is that of finished tasks; a console is not re
 /// What Proxmox VE can do at best with the guests that this substrate is about.
 pub(super) fn at_best(kinds: &[GuestKind]) -> Capabilities {
     let capabilities = Capabilities::all()
-        .without(Operation::CreateNetwork, NO_CREATED_NETWORKS)
-        .without(Operation::DeleteNetwork, NO_CREATED_NETWORKS)
-        .without(Operation::CreateVolume, NO_CREATED_VOLUMES)
-        .without(Feature::CreateVolumes, NO_CREATED_VOLUMES)
         .without(Feature::CreateCommand, "a guest runs what its own init starts")
         .without(Feature::CreateEnvironment, "a guest has no environment but its own")
         .without(Feature::CreatePorts, "guests have addresses of their own; nothing is forwarded")
@@ -54,11 +48,11 @@ pub(super) fn at_best(kinds: &[GuestKind]) -> Capabilities {
         .without(Feature::CommandUser, AGENT_RUNS_ARGV)
         .without(Feature::LogFollow, TASKS_ONLY)
         .without(Feature::LogStreamsApart, TASKS_ONLY)
-        .without(Feature::ResourceLabels, "networks, disks and snapshots have no labels")
         .without(Feature::NativeEvents, "the API has no event stream: the nodes' task lists are polled")
         .without(Feature::WatchResume, "the API has no event stream, so there is no place in one");
     if kinds.contains(&GuestKind::Qemu) {
         return capabilities
+            .without(Feature::CreateVolumes, NO_MOUNTS)
             .without(Feature::LiveLimits, "a running machine gets new bounds at its next start only");
     }
     capabilities

@@ -69,7 +69,6 @@ impl ProxmoxSubstrate {
     /// Everything that can be said without asking the cluster.
     fn checked(&self, config: &InstanceConfig) -> Result<(GuestKind, ProxmoxOptions)> {
         config.validate()?;
-        config.require_features(&self.descriptor.get().capabilities)?;
         check_new_guest(&config.name)?;
         limits::check(&config.limits)?;
         let options = ProxmoxOptions::of(config)?;
@@ -80,7 +79,12 @@ impl ProxmoxSubstrate {
                 .filter(|kind| self.kinds.contains(kind))
                 .ok_or_else(|| Error::unsupported(format!("this substrate runs no {kind}")))?,
         };
-        let of_machines = options.cloud_init.is_some() || options.agent.is_some() || options.iso.is_some();
+        // Of its own kind: where there are both, a container may do what a machine cannot.
+        config.require_features(&super::connection::at_best(&[kind]))?;
+        let of_machines = options.cloud_init.is_some()
+            || options.cloud_init_drive.is_some()
+            || options.agent.is_some()
+            || options.iso.is_some();
         let of_containers = options.unprivileged.is_some()
             || options.features.is_some()
             || options.swap_mb.is_some()

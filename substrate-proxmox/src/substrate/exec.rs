@@ -2,6 +2,10 @@
 //!
 //! The agent runs a program and keeps what it wrote until it is asked how it ended; that answer can be had once. There
 //! is no stream: output arrives when the program has ended. A dropped session leaves the program running.
+//!
+//! The agent tells of an end when the process is gone and its output is closed on every side, so a child that inherited
+//! it delays that. Running everything in a shell that detaches it would change that, and is what no provider does: what
+//! is run is what was asked for.
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -3,7 +3,7 @@
 //! The cluster's list is complete, but names and states in it are seconds old. So it tells where to look, and the
 //! guest's own configuration decides; that a name is nobody's is said only when every node has been asked.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -266,7 +266,7 @@ impl ProxmoxSubstrate {
             }
             _ => None,
         };
-        let guest = Guest {
+        let mut guest = Guest {
             vmid: place.vmid,
             kind: place.kind,
             node: place.node.clone(),
@@ -274,7 +274,9 @@ impl ProxmoxSubstrate {
             status,
             started,
             addresses: Vec::new(),
+            network_names: BTreeMap::new(),
         };
+        self.name_networks(&mut guest).await;
         self.memory.learn(&guest);
         Ok(guest)
     }

@@ -59,6 +59,8 @@ struct Inner {
     starts: HashMap<u64, (u64, SystemTime)>,
     /// Machines whose agent did not answer.
     silent: HashMap<u64, Instant>,
+    /// Bridges and what their networks are called: one is made from the other, so this cannot grow old.
+    networks: HashMap<String, String>,
     /// Names of guests that are gone, for events about them.
     late: HashMap<u64, String>,
     /// The server's clock: when it was read, and what it said.
@@ -120,6 +122,19 @@ impl Memory {
             }
             inner.late.insert(vmid, known.name);
         }
+    }
+
+    /// What the network of a bridge is called.
+    pub(super) fn network_on(&self, bridge: &str) -> Option<String> {
+        self.inner().networks.get(bridge).cloned()
+    }
+
+    pub(super) fn learn_network(&self, bridge: &str, name: &str) {
+        let mut inner = self.inner();
+        if inner.networks.len() >= CAPACITY {
+            inner.networks.clear();
+        }
+        inner.networks.insert(bridge.to_owned(), name.to_owned());
     }
 
     /// A machine's agent did not answer.

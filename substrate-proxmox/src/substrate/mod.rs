@@ -5,6 +5,8 @@ mod connection;
 mod create;
 mod events;
 mod exec;
+mod images;
+mod in_use;
 mod lifecycle;
 mod locate;
 mod locks;
@@ -12,6 +14,7 @@ mod logs;
 mod memory;
 mod metrics;
 mod migrate;
+mod network_changes;
 mod networks;
 mod orders;
 mod prepare;
@@ -19,6 +22,8 @@ mod resources;
 mod snapshots;
 mod sources;
 mod storage;
+mod vnets;
+mod volumes;
 mod waiting;
 
 use std::sync::Arc;
@@ -30,8 +35,8 @@ use substrate_core::config::{Environment, Section};
 use substrate_core::{
     BoxStream, CloneConfig, Command, CommandSession, Descriptor, DescriptorCell, Error, HealthReport, Image,
     Instance, InstanceConfig, InstanceFilter, InstanceName, LogOptions, LogStream, Network, NetworkConfig,
-    NetworkName, Operation, ResourceLimits, ResourceUsage, Result, Snapshot, SnapshotConfig, SnapshotName,
-    StopMode, Substrate, UsageMeter, Volume, VolumeName, WatchOptions, WatchStream,
+    NetworkName, NetworkSpec, Operation, ResourceLimits, ResourceUsage, Result, Snapshot, SnapshotConfig,
+    SnapshotName, StopMode, Substrate, UsageMeter, Volume, VolumeName, VolumeSpec, WatchOptions, WatchStream,
 };
 
 use crate::client::{Client, Form, path};
@@ -307,6 +312,14 @@ impl Substrate for ProxmoxSubstrate {
         self.networks().await.map_err(self.context(Operation::ListNetworks))
     }
 
+    async fn create_network(&self, spec: &NetworkSpec) -> Result<Network> {
+        self.make_network(spec).await.map_err(self.about(Operation::CreateNetwork, &spec.name))
+    }
+
+    async fn delete_network(&self, name: &NetworkName) -> Result<()> {
+        self.drop_network(name).await.map_err(self.about(Operation::DeleteNetwork, name))
+    }
+
     async fn attach_network(&self, name: &InstanceName, network: &NetworkConfig) -> Result<()> {
         self.attach(name, network).await.map_err(self.about(Operation::AttachNetwork, name))
     }
@@ -319,6 +332,10 @@ impl Substrate for ProxmoxSubstrate {
 
     async fn list_volumes(&self) -> Result<Vec<Volume>> {
         self.volumes().await.map_err(self.context(Operation::ListVolumes))
+    }
+
+    async fn create_volume(&self, spec: &VolumeSpec) -> Result<Volume> {
+        self.make_volume(spec).await.map_err(self.about(Operation::CreateVolume, &spec.name))
     }
 
     async fn delete_volume(&self, volume: &VolumeName) -> Result<()> {

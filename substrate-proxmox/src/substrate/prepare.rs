@@ -7,6 +7,7 @@ use substrate_core::{Error, InstanceConfig, NetworkConfig, Result};
 use super::ProxmoxSubstrate;
 use super::create::Making;
 use super::sources::Image;
+use super::volumes::Attached;
 use crate::client::{Form, encode};
 use crate::convert::guest::{Guest, GuestKind};
 use crate::convert::inventory::Storage;
@@ -19,6 +20,13 @@ use crate::options::{CloudInit, ProxmoxOptions};
 /// The root disk of a container, and of a machine without an image, when none is asked for: in GiB.
 const CONTAINER_DISK: u64 = 4;
 const MACHINE_DISK: u64 = 8;
+
+/// Where a guest is made, and what of there it gets.
+struct Site {
+    node: String,
+    bridges: Vec<Bridge>,
+    volumes: Attached,
+}
 
 type Settings = BTreeMap<String, String>;
 
@@ -35,20 +43,31 @@ impl ProxmoxSubstrate {
             None => Image::Nothing,
             Some(name) => self.image_called(name, kind, wanted_node).await?,
         };
-        let node = match (&image, wanted_node) {
-            (Image::Template(guest), None) => guest.node.clone(),
+        let volumes = self.volumes_for(config, kind, options).await?;
+        if let (Some(node), Some(wanted)) = (&volumes.node, wanted_node)
+            && node != wanted
+        {
+            return Err(Error::conflict(format!(
+                "a volume of the guest is on {node}, on a storage that is not shared"
+            ))
+            .with_hint("make the guest on that node"));
+        }
+        let node = match (&image, wanted_node.or(volumes.node.as_ref())) {
             (_, Some(node)) => node.clone(),
+            (Image::Template(guest), None) => guest.node.clone(),
             (Image::File { volume, .. }, None) => self.node_with(volume).await?,
             (Image::Nothing, None) => self.roomiest_node().await?,
         };
         let bridges = self.bridges(&node).await?;
+        let site = Site { node, bridges, volumes };
+        self.check_addresses(&site.bridges, &config.networks).await?;
         match image {
-            Image::Template(guest) => self.made_from_template(config, options, *guest, &node, &bridges).await,
+            Image::Template(guest) => self.made_from_template(config, options, *guest, site).await,
             Image::File { volume, content } => {
                 let file = Some((volume.as_str(), content.as_str()));
-                self.made_from_file(config, kind, options, file, &node, &bridges).await
+                self.made_from_file(config, kind, options, file, site).await
             }
-            Image::Nothing => self.made_from_file(config, kind, options, None, &node, &bridges).await,
+            Image::Nothing => self.made_from_file(config, kind, options, None, site).await,
         }
     }
 
@@ -60,9 +79,10 @@ impl ProxmoxSubstrate {
         kind: GuestKind,
         options: &ProxmoxOptions,
         file: Option<(&str, &str)>,
-        node: &str,
-        bridges: &[Bridge],
+        site: Site,
     ) -> Result<Making> {
+        let Site { node, bridges, volumes } = site;
+        let (node, bridges) = (&*node, &*bridges);
         let holds = if kind == GuestKind::Qemu { "images" } else { "rootdir" };
         let wanted = options.storage.as_ref().or(self.config.storage.as_ref());
         let storage = self.storage_for(node, holds, wanted).await?;
@@ -93,8 +113,27 @@ impl ProxmoxSubstrate {
                     boot.push("ide2");
                 }
                 settings.insert("boot".to_owned(), format!("order={}", boot.join(";")));
-                if uses_cloud_init(config, options) {
+                // An image that is imported is made for cloud-init: without a drive it waits for one.
+                let is_imported = matches!(file, Some((_, "import")));
+                let has_settings = uses_cloud_init(config, options);
+                if has_settings && options.cloud_init_drive == Some(false) {
+                    return Err(Error::invalid_input(
+                        "addresses and `cloud_init` need the drive that `cloud_init_drive` forbids",
+                    ));
+                }
+                if options.cloud_init_drive.unwrap_or(is_imported || has_settings) {
                     settings.insert("ide0".to_owned(), format!("{name}:cloudinit"));
+                    if options.cloud_init.is_none() {
+                        // Nobody asked for an upgrade of everything inside, which it does unless told otherwise.
+                        settings.insert("ciupgrade".to_owned(), "0".to_owned());
+                    }
+                    // A device that it is told nothing of, cloud-init leaves down.
+                    let devices = settings.keys().filter_map(|key| key.strip_prefix("net")?.parse().ok());
+                    let devices: Vec<u32> = devices.collect();
+                    for device in devices {
+                        let place = settings.entry(format!("ipconfig{device}"));
+                        place.or_insert_with(|| "ip=dhcp".to_owned());
+                    }
                 }
                 let secrets = cloud_init(&mut settings, options.cloud_init.as_ref());
                 form = form.extended(secrets);
@@ -112,6 +151,7 @@ impl ProxmoxSubstrate {
                 form = form.extended(container_settings(&mut settings, options));
             }
         }
+        settings.extend(volumes.settings(kind, |_| false));
         let pool = options.pool.as_ref().or(self.config.pool.as_ref());
         Ok(Making {
             kind,
@@ -132,9 +172,10 @@ impl ProxmoxSubstrate {
         config: &InstanceConfig,
         options: &ProxmoxOptions,
         template: Guest,
-        node: &str,
-        bridges: &[Bridge],
+        site: Site,
     ) -> Result<Making> {
+        let Site { node, bridges, volumes } = site;
+        let (node, bridges) = (&*node, &*bridges);
         let kind = template.kind;
         let disk = template.root_disk();
         if let (Some(wanted), Some((_, bytes))) = (config.limits.disk_gb, &disk)
@@ -184,6 +225,7 @@ impl ProxmoxSubstrate {
             }
             container_settings(&mut settings, options);
         }
+        settings.extend(volumes.settings(kind, |key| template.config.contains_key(key)));
         let unfinished = Unfinished {
             disk: config.limits.disk_gb.zip(disk).map(|(gibibytes, (key, _))| (key, gibibytes)),
             settings,
@@ -274,15 +316,13 @@ impl ProxmoxSubstrate {
         rate: Option<f64>,
         bridges: &[Bridge],
     ) -> Result<Properties> {
-        let wanted = Wanted::read(&network.network_name)?;
-        if !bridges.iter().any(|bridge| bridge.iface == wanted.bridge) {
-            return Err(Error::not_found(format!("there is no network called `{}`", network.network_name)));
-        }
+        let wanted = Wanted::read(&network.network_name);
+        let bridge = wanted.bridge_in(bridges)?;
         let mut device = match kind {
             GuestKind::Qemu => Properties::parse("virtio"),
             GuestKind::Lxc => Properties::default().with("name", format!("eth{index}")),
         };
-        device.set("bridge", wanted.bridge);
+        device.set("bridge", bridge.iface.as_str());
         if let Some(tag) = wanted.tag {
             device.set("tag", tag.to_string());
         }
@@ -306,7 +346,7 @@ impl ProxmoxSubstrate {
 }
 
 /// `ip=…,gw=…`, for cloud-init and for containers alike.
-fn cloud_address(network: &NetworkConfig, bridges: &[Bridge]) -> Result<Option<Properties>> {
+pub(super) fn cloud_address(network: &NetworkConfig, bridges: &[Bridge]) -> Result<Option<Properties>> {
     let Some(address) = network.ip_address else {
         return match network.gateway {
             Some(_) => Err(Error::invalid_input("a gateway needs an address beside it")),
@@ -390,7 +430,7 @@ fn without_mac(net: &Properties) -> String {
 }
 
 /// Which lock it is: a shared storage has one for the cluster.
-fn gate(node: &str, storage: &Storage) -> String {
+pub(super) fn gate(node: &str, storage: &Storage) -> String {
     if storage.is_shared() { storage.storage.clone() } else { format!("{node} {}", storage.storage) }
 }
 

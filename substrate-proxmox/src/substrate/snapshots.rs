@@ -16,6 +16,7 @@ use super::orders::Order;
 use super::prepare::storage_of;
 use crate::client::{Form, path};
 use crate::convert::guest::{Guest, GuestKind, numbered, time};
+use crate::convert::marks::{self, LabelMarks};
 use crate::convert::notes;
 use crate::convert::property::Properties;
 use crate::convert::text::{Fields, is_set};
@@ -56,6 +57,9 @@ fn in_order(mut snapshots: Vec<Listed>) -> Vec<Listed> {
     snapshots.sort_by_key(|one| (one.snaptime.unwrap_or_default(), depth(&one.name)));
     snapshots
 }
+
+/// What is kept of a description: the API bounds none, but it stands in the guest's configuration.
+const LONGEST_DESCRIPTION: usize = 8_192;
 
 impl ProxmoxSubstrate {
     async fn snapshots_of(&self, guest: &Guest) -> Result<Vec<Listed>> {
@@ -102,8 +106,14 @@ impl ProxmoxSubstrate {
         if self.snapshots_of(&guest).await?.iter().any(|one| one.name == config.name.as_str()) {
             return Err(taken());
         }
-        let mut form =
-            Form::new().with("snapname", &config.name).maybe("description", config.description.as_ref());
+        let description = match &config.description {
+            own if !config.labels.is_empty() => {
+                let marks = LabelMarks { labels: config.labels.clone() };
+                Some(marks::write(own.as_deref().unwrap_or_default(), &marks, LONGEST_DESCRIPTION)?)
+            }
+            own => own.clone(),
+        };
+        let mut form = Form::new().with("snapname", &config.name).maybe("description", description);
         if guest.kind == GuestKind::Qemu {
             form = form.flag("vmstate", config.memory);
         }
@@ -246,6 +256,8 @@ fn snapshot(owner: &InstanceName, listed: &Listed) -> Result<Snapshot> {
     // Containers get a line end more.
     let description = listed.description.as_deref().unwrap_or_default();
     let description = description.strip_suffix('\n').unwrap_or(description);
+    let (description, marks) = marks::read::<LabelMarks>(description);
+    snapshot.labels = marks.unwrap_or_default().labels;
     snapshot.description = Some(description.to_owned()).filter(|text| !text.is_empty());
     Ok(snapshot)
 }

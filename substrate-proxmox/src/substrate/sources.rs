@@ -7,7 +7,6 @@ use super::locate::Node;
 use crate::client::{Form, path};
 use crate::convert::guest::{Guest, GuestKind};
 use crate::convert::inventory::{Content, Listed, Storage};
-use crate::convert::network::Bridge;
 
 /// What an image's name means.
 pub(super) enum Image {
@@ -161,18 +160,6 @@ impl ProxmoxSubstrate {
             })
             .with_hint("set `storage` in the configuration or in the options")),
         }
-    }
-
-    pub(super) async fn bridges(&self, node: &str) -> Result<Vec<Bridge>> {
-        let query = Form::new().with("type", "any_bridge");
-        let found = self.client.get("list the networks", &path(&["nodes", node, "network"]), query).await;
-        found.map_err(|error: Error| {
-            if error.is_not_found() {
-                Error::not_found(format!("there is no node `{node}`: {}", error.message()))
-            } else {
-                error
-            }
-        })
     }
 }
 

@@ -8,8 +8,9 @@ use substrate_core::{
     Command, EventKind, InstanceState, SnapshotConfig, StopMode, Substrate, WatchItem, WatchOptions,
 };
 use substrate_proxmox::ProxmoxSubstrate;
+use substrate_proxmox_double::Fault;
 
-use crate::double::{config, machine, name, number_of, pair};
+use crate::double::{config, count_of, machine, name, number_of, pair};
 
 #[tokio::test]
 async fn a_deaf_guest_is_not_killed_unless_that_was_asked_for() {
@@ -133,6 +134,31 @@ async fn an_agent_that_comes_up_late_is_waited_for_and_a_missing_one_is_told() {
 }
 
 #[tokio::test]
+async fn a_command_ends_when_nobody_holds_its_output_any_more_as_the_agent_tells_it() {
+    let (_double, substrate) = pair().await;
+    substrate.create_instance(&machine("web")).await.unwrap();
+    substrate.start_instance(&name("web")).await.unwrap();
+    let leave = Command::new(["leave-child", "0.3", "4"]);
+    let begin = std::time::Instant::now();
+    let output = substrate.execute_command(&name("web"), &leave).await.unwrap();
+    assert_eq!(output.status, substrate_core::ExitStatus::Code(4));
+    assert!(begin.elapsed() >= std::time::Duration::from_millis(300));
+    // Who does not want to wait for children says for how long.
+    let leave = Command::new(["leave-child", "60", "4"]).with_timeout(std::time::Duration::from_millis(200));
+    let error = substrate.execute_command(&name("web"), &leave).await.unwrap_err();
+    assert!(error.is_timeout() && error.hint().is_some_and(|hint| hint.contains("goes on")), "{error}");
+}
+
+#[tokio::test]
+async fn a_task_that_its_node_does_not_know_yet_is_asked_for_again() {
+    let (double, substrate) = pair().await;
+    double.plan("GET", "/tasks/UPID", Fault::Refuse(400, "no such task".into()), 3);
+    substrate.create_instance(&machine("web")).await.unwrap();
+    // And one whose node answers with warnings has succeeded.
+    assert_eq!(count_of(&double, "web"), 1);
+}
+
+#[tokio::test]
 async fn output_that_the_agent_cut_off_is_exhausted_and_not_short() {
     let (_double, substrate) = pair().await;
     substrate.create_instance(&machine("loud")).await.unwrap();
@@ -174,7 +200,7 @@ async fn a_task_that_was_killed_leaves_the_outcome_open() {
     let (double, substrate) = pair().await;
     substrate.create_instance(&machine("web")).await.unwrap();
     // The answer to the question about the task is lost for good: it was accepted.
-    double.plan("GET", "/tasks/", substrate_proxmox_double::Fault::Refuse(500, "unknown".into()), 1);
+    double.plan("GET", "/tasks/", Fault::Refuse(500, "unknown".into()), 1);
     let error = substrate.start_instance(&name("web")).await.unwrap_err();
     assert_eq!(error.outcome(), substrate_core::Outcome::Unknown, "{error}");
 }
