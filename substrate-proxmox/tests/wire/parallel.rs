@@ -14,32 +14,35 @@ const CLONES: u32 = 50;
 const ALLOCATION: f64 = 1.0;
 const COPY: f64 = 4.0;
 
-/// A task that ends with the test.
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 /// How many tasks met a lock that they could not have.
 fn locks_met(double: &Double) -> usize {
     double.tasks().iter().filter(|(_, _, exit)| exit.contains("lock")).count()
 }
 
-/// On a clock that stands still while anything runs: what is measured is waiting, the server's seconds and ours are
-/// whole ones, and a busy machine makes no difference.
-#[tokio::test(start_paused = true)]
+/// A second of the server's. A clock that stands still would not do: bytes that are on their way through the kernel
+/// stop it from standing.
+const SCALE: f64 = 0.2;
+/// A busy machine only ever makes it slower.
+const TRIES: usize = 3;
+
+#[tokio::test]
 async fn fifty_clones_of_a_template_at_once_meet_no_lock_error_and_take_little_longer_than_they_must() {
-    // A clock that stands still jumps to the next deadline whenever nobody runs, also while bytes are on their way
-    // through the kernel. So there is always a deadline that is close.
-    let _steps = AbortOnDrop(tokio::spawn(async {
-        loop {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+    // Nobody can do better who knows the locks: the storage's is held fifty times, one after the other, and what is
+    // allocated last is copied after that. No pause of ours and no round trip is in it.
+    let optimum = Duration::from_secs_f64((f64::from(CLONES) * ALLOCATION + COPY) * SCALE);
+    let mut best = f64::INFINITY;
+    for _ in 0..TRIES {
+        best = best.min(fifty_clones().await.as_secs_f64() / optimum.as_secs_f64());
+        if best <= 1.5 {
+            break;
         }
-    }));
-    let double = Double::start(Setup { scale: 1.0, ..Setup::default() }).await;
+    }
+    assert!(best <= 1.5, "they took {best:.2} times the optimum of {optimum:?}");
+}
+
+/// How long fifty clones of one template take.
+async fn fifty_clones() -> Duration {
+    let double = Double::start(Setup { scale: SCALE, ..Setup::default() }).await;
     let substrate = substrate_proxmox::ProxmoxSubstrate::new("pve", config(&double)).unwrap();
     add_template(&double, 100);
     // Each disk is made under the storage's lock, which is waited for ten seconds, and copied without it. The
@@ -48,20 +51,15 @@ async fn fifty_clones_of_a_template_at_once_meet_no_lock_error_and_take_little_l
         times.allocation = ALLOCATION;
         times.copy = COPY;
     });
-    let begin = Instant::now();
     let configs: Vec<_> =
         (0..CLONES).map(|index| machine(&format!("clone-{index}")).with_image("debian")).collect();
+    let begin = Instant::now();
     for result in join_all(configs.iter().map(|config| substrate.create_instance(config))).await {
         result.unwrap();
     }
     let took = begin.elapsed();
-    // Nobody can do better who knows the locks: the storage's is held fifty times, one after the other, and what is
-    // allocated last is copied after that. No pause of ours and no round trip is in it.
-    let optimum = Duration::from_secs_f64(f64::from(CLONES) * ALLOCATION + COPY);
     assert_eq!(double.guests().len(), 51);
-    let ratio = took.as_secs_f64() / optimum.as_secs_f64();
-    println!("{took:?} of at least {optimum:?}: {ratio:.2}; {} locks met on the way", locks_met(&double));
-    assert!(ratio <= 1.5, "it took {took:?}, {ratio:.2} times the optimum of {optimum:?}");
+    took
 }
 
 #[tokio::test]
