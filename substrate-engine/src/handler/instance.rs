@@ -68,8 +68,8 @@ pub(super) async fn update(site: &Site<'_>, properties: &Value) -> Result<Found>
     }
     update_networks(site, &instance, &config.networks).await?;
     match (is_to_run(properties), instance.state) {
-        (true, InstanceState::Running) => {}
         (true, InstanceState::Paused) => substrate.resume_instance(&name).await?,
+        // Also one that shows as running: a start that an interrupted run has begun may not have come to its end.
         (true, _) => substrate.start_instance(&name).await?,
         (false, _) => stop(substrate, &name, stop_mode(site)).await?,
     }
