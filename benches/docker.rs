@@ -1,19 +1,26 @@
-//! Our list of 200 containers beside the bare client's, on the daemon that `SUBSTRATES_LAB_DOCKER` names.
+//! What a call takes beside the bare client's and beside other libraries', on the daemon that `SUBSTRATES_LAB_DOCKER`
+//! names.
 
-#![allow(clippy::indexing_slicing, reason = "a measurement that is missing must end the program")]
-
-use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use bollard::exec::{StartExecOptions, StartExecResults};
+use bollard::models::ExecConfig;
 use bollard::query_parameters::ListContainersOptionsBuilder;
+use futures_util::StreamExt;
 use substrates::config::Section;
-use substrates::{InstanceConfig, InstanceFilter, Substrate, SubstrateExt};
-use substrates_benches::{Promises, candidate, measure, say};
+use substrates::{InstanceFilter, InstanceName, Substrate};
+use substrates_benches::comparison::{Comparison, Row};
+use substrates_benches::population::among;
+use substrates_benches::{Failure, Promises, Ratio, SERVE, candidate, measure, say};
+use tokio::runtime::Runtime;
 
 const CONTAINERS: usize = 200;
+const LIST: &str = "list of 200 containers";
+/// A Python with the packages `docker` and `apache-libcloud`, and the certificates of the daemon's TLS address.
+const PYTHON: &str = "SUBSTRATES_BENCH_PYTHON";
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+fn main() -> Result<ExitCode, Failure> {
     let Ok(host) = std::env::var("SUBSTRATES_LAB_DOCKER") else {
         say("SUBSTRATES_LAB_DOCKER is not set: nothing is measured (cargo xtask lab up docker)");
         return Ok(ExitCode::SUCCESS);
@@ -24,49 +31,84 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
     let section = Section::from_value(serde_json::json!({ "host": host }));
     let docker: Arc<dyn Substrate> = substrates::registry().create("docker", "docker", &section)?;
-    let docker = &docker;
     runtime.block_on(docker.connect())?;
-    let mark = format!("bench-{}", std::process::id());
-    let configs: Vec<InstanceConfig> = (0..CONTAINERS)
-        .map(|number| {
-            let name = format!("{mark}-{number}").parse()?;
-            Ok(InstanceConfig::new(name).with_image(&image).with_label("bench", &mark))
-        })
-        .collect::<substrates::Result<_>>()?;
-    let names: Vec<_> = configs.iter().map(|config| config.name.clone()).collect();
-    let made: Vec<_> = runtime.block_on(docker.create_instances(&configs));
-
-    let result =
-        made.into_iter().collect::<substrates::Result<Vec<_>>>().map_err(Into::into).and_then(|_| {
+    let mut promises = Promises::default();
+    among(
+        &runtime,
+        &*docker,
+        CONTAINERS,
+        |config| config.with_image(&image).with_command(SERVE),
+        |running, _| {
             let bare = bollard::Docker::connect_with_unix(&host, 120, bollard::API_DEFAULT_VERSION)?;
-            let bare = &bare;
-            let all = InstanceFilter::all();
-            let all = &all;
-            let found = runtime.block_on(docker.list_instances(all))?.len();
-            let costs = measure(
-                &format!("a list of {found} containers"),
-                30,
-                5,
-                &[
-                    candidate(&runtime, "bare client", || {
-                        bare.list_containers(Some(ListContainersOptionsBuilder::new().all(true).build()))
-                    }),
-                    candidate(&runtime, "list_instances", || docker.list_instances(all)),
-                ],
-            );
-            say("\npromises");
-            let mut promises = Promises::default();
-            let ratio = costs[1].nanoseconds / costs[0].nanoseconds;
-            promises.check(
-                &format!("ours takes {ratio:.2} of the bare client's time; at most 1.10"),
-                ratio <= 1.10,
-            );
-            Ok::<_, Box<dyn Error>>(promises.conclude())
-        });
-    for deleted in runtime.block_on(docker.delete_instances(&names, true)) {
-        if let Err(error) = deleted {
-            say(&format!("left behind: {error}"));
-        }
+            let comparison = Comparison { runtime: &runtime, ours: &*docker, promises: &mut promises };
+            calls(comparison, &bare, running)?;
+            other_libraries(&runtime, &*docker, &mut promises, &host)
+        },
+    )?;
+    Ok(promises.conclude())
+}
+
+fn calls(
+    mut comparison: Comparison<'_>,
+    bare: &bollard::Docker,
+    running: &InstanceName,
+) -> Result<(), Failure> {
+    let row = |what, at_most| Row { what, beside: "the bare client `bollard`", at_most: Some(at_most) };
+    comparison.list(row(LIST, 1.1), CONTAINERS, || {
+        bare.list_containers(Some(ListContainersOptionsBuilder::new().all(true).build()))
+    })?;
+    comparison.one(row("one container", 1.2), running, || bare.inspect_container(running.as_str(), None))?;
+    comparison.command(row("command `true`", 1.2), running, || bare_command(bare, running.as_str()))
+}
+
+/// Lists by libraries of Python, inside of their own process.
+fn other_libraries(
+    runtime: &Runtime,
+    docker: &dyn Substrate,
+    promises: &mut Promises,
+    host: &str,
+) -> Result<(), Failure> {
+    let Ok(python) = std::env::var(PYTHON) else {
+        say(&format!("{PYTHON} is not set: not measured beside libraries of Python (cargo xtask bench)"));
+        return Ok(());
+    };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers.py");
+    let output = std::process::Command::new(python).arg(script).arg(host).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }
-    result
+    // In the same run, and right behind it.
+    let all = &InstanceFilter::all();
+    let list = [candidate(runtime, "ours", || docker.list_instances(all))];
+    let costs = measure("the list again", 30, 5, &list);
+    let [ours] = costs.as_slice() else { return Err("one candidate has one cost".into()) };
+    for line in String::from_utf8(output.stdout)?.lines() {
+        let (seconds, beside) = line.split_once(' ').ok_or("a line of peers.py has two parts")?;
+        promises.hold(&Ratio {
+            what: LIST,
+            beside,
+            ratio: ours.nanoseconds / (seconds.parse::<f64>()? * 1e9),
+            at_most: None,
+        });
+    }
+    Ok(())
+}
+
+async fn bare_command(
+    docker: &bollard::Docker,
+    container: &str,
+) -> Result<Option<i64>, bollard::errors::Error> {
+    let config = ExecConfig {
+        cmd: Some(vec!["true".to_owned()]),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        ..ExecConfig::default()
+    };
+    let id = docker.create_exec(container, config).await?.id;
+    if let StartExecResults::Attached { mut output, .. } =
+        docker.start_exec(&id, None::<StartExecOptions>).await?
+    {
+        while output.next().await.is_some() {}
+    }
+    Ok(docker.inspect_exec(&id).await?.exit_code)
 }

@@ -70,14 +70,18 @@ async fn live(substrate: &dyn Substrate) -> Result<()> {
     show(substrate, &web).await?;
 
     let usage = substrate.get_metrics(&web).await?;
-    say(&format!("it uses {:?} % of a core and {:?} MiB", usage.cpu_percent, usage.memory_mb)).await;
+    // What a technology does not measure is no zero.
+    let told =
+        |measured: Option<f64>| measured.map_or("an unknown part".to_owned(), |value| value.to_string());
+    say(&format!("it uses {} % of a core and {} MiB", told(usage.cpu_percent), told(usage.memory_mb))).await;
 
     say("delete it").await;
     substrate.delete_instance(&web, true).await?;
 
     say("what that took").await;
     for (operation, counted) in substrate.substrate_metrics().operations {
-        println!("{operation}: {} calls, {:?} on average", counted.calls, counted.durations.mean());
+        let mean = counted.durations.mean().unwrap_or_default();
+        println!("{operation}: {} calls, {mean:?} on average", counted.calls);
     }
     Ok(())
 }

@@ -92,6 +92,18 @@ pub mod proxmox {
     pub use substrate_proxmox::*;
 }
 
+/// Virtual machines behind libvirt.
+#[cfg(feature = "libvirt")]
+pub mod libvirt {
+    pub use substrate_libvirt::*;
+}
+
+/// Kubernetes.
+#[cfg(feature = "k8s")]
+pub mod k8s {
+    pub use substrate_k8s::*;
+}
+
 /// A registry of the providers whose features are on. A value: add your own to it.
 #[must_use]
 #[allow(unused_mut, reason = "without any provider feature nothing is registered")]
@@ -108,7 +120,22 @@ pub fn registry() -> registry::Registry {
     let _ = substrate_lxc::register(&mut registry);
     #[cfg(feature = "proxmox")]
     let _ = substrate_proxmox::register(&mut registry);
+    #[cfg(feature = "libvirt")]
+    let _ = substrate_libvirt::register(&mut registry);
+    #[cfg(feature = "k8s")]
+    let _ = substrate_k8s::register(&mut registry);
     registry
+}
+
+/// Guides, for reading.
+#[cfg(any(doc, doctest))]
+pub mod guide {
+    #[cfg(all(feature = "engine", feature = "fake"))]
+    #[doc = include_str!("../docs/operating-blueprints.md")]
+    pub mod operating_blueprints {}
+    #[cfg(feature = "fake")]
+    #[doc = include_str!("../docs/writing-a-provider.md")]
+    pub mod writing_a_provider {}
 }
 
 // The README's examples compile and run.

@@ -4,9 +4,21 @@
 //! round: what a call costs when nobody disturbs it. Ratios within one run mean something; absolute times of
 //! different runs do not. Allocations are counted in a run of their own, and are exact.
 
+pub mod comparison;
+pub mod population;
+
+use std::fs::File;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use tokio::runtime::Runtime;
+
+/// Why nothing could be measured.
+pub type Failure = Box<dyn std::error::Error>;
+
+/// Ends at once when it is asked to: what instances run.
+pub const SERVE: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 1; done"];
 
 /// What one call costs.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +86,23 @@ pub fn measure(title: &str, rounds: u32, calls: u32, candidates: &[Candidate<'_>
     costs
 }
 
+/// Names the file that results are added to, a JSON document a line: `cargo xtask bench` makes the table of it.
+const RESULTS: &str = "SUBSTRATES_BENCH_RESULTS";
+
+/// What ours takes of what something else takes for the same, in one run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ratio<'a> {
+    /// What was done.
+    pub what: &'a str,
+    /// By what else.
+    pub beside: &'a str,
+    /// Ours divided by theirs.
+    pub ratio: f64,
+    /// What it may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<f64>,
+}
+
 /// Prints a line.
 #[allow(clippy::print_stdout, reason = "a bench is a program that prints")]
 pub fn say(line: &str) {
@@ -91,6 +120,27 @@ impl Promises {
     pub fn check(&mut self, promise: &str, kept: bool) {
         say(&format!("  {} {promise}", if kept { "kept:  " } else { "BROKEN:" }));
         self.broken |= !kept;
+    }
+
+    /// Tells a ratio, notes what was promised of it, and puts it down where a file was named for that.
+    pub fn hold(&mut self, ratio: &Ratio<'_>) {
+        let Ratio { what, beside, ratio: value, at_most } = ratio;
+        match at_most {
+            Some(most) => {
+                self.check(&format!("{what}: {value:.2} of {beside}; at most {most:.2}"), value <= most);
+            }
+            None => say(&format!("           {what}: {value:.2} of {beside}")),
+        }
+        let Some(file) = std::env::var_os(RESULTS) else { return };
+        let added = File::options().create(true).append(true).open(&file).and_then(|mut file| {
+            let mut line = serde_json::to_vec(ratio)?;
+            line.push(b'\n');
+            file.write_all(&line)
+        });
+        if let Err(error) = added {
+            say(&format!("cannot write {}: {error}", file.display()));
+            self.broken = true;
+        }
     }
 
     /// Ends the program.

@@ -133,6 +133,9 @@ impl Context {
     }
 
     pub(crate) async fn stopped_from(&self, config: &InstanceConfig) -> Verdict<InstanceName> {
+        if !self.setup().stops {
+            return Err(Failure::skipped("an instance runs from its creation to its deletion here"));
+        }
         self.create(config).await?;
         if !self.can(Feature::CreateStopped) {
             self.substrate().stop_instance(&config.name, StopMode::Force).await?;
@@ -188,16 +191,41 @@ impl Context {
         let mut tries = 8;
         loop {
             let base = self.run.subnet();
-            let [first, second, third] = base;
-            let spec = self
-                .network_spec(word)?
-                .with_subnet(format!("{first}.{second}.{third}.0/24"))
-                .with_gateway([first, second, third, 1].into());
+            let mut spec = self.with_subnet(self.network_spec(word)?, base);
+            if let (Some(_), [first, second, third]) = (&spec.subnet, base) {
+                spec = spec.with_gateway([first, second, third, 1].into());
+            }
             match self.substrate().create_network(&spec).await {
                 // Another run on the same server may have taken it.
                 Err(error) if error.is_conflict() && tries > 0 => tries -= 1,
                 made => return Ok((made?, base)),
             }
+        }
+    }
+
+    /// The network with this subnet, where networks have one.
+    pub(crate) fn with_subnet(&self, spec: NetworkSpec, [first, second, third]: [u8; 3]) -> NetworkSpec {
+        if self.setup().network_subnets {
+            return spec.with_subnet(format!("{first}.{second}.{third}.0/24"));
+        }
+        spec
+    }
+
+    /// Skips the trial where networks have no subnets of their own.
+    pub(crate) fn only_with_subnets(&self) -> Verdict {
+        if self.setup().network_subnets {
+            Ok(())
+        } else {
+            Err(Failure::skipped("networks have no subnets here"))
+        }
+    }
+
+    /// Skips the trial where the log of an instance goes when it is stopped.
+    pub(crate) fn only_with_logs_of_stopped(&self) -> Verdict {
+        if self.setup().logs_of_stopped {
+            Ok(())
+        } else {
+            Err(Failure::skipped("a log goes with a stop here"))
         }
     }
 

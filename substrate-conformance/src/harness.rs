@@ -21,11 +21,12 @@ pub const REPORT_VARIABLE: &str = "SUBSTRATES_REPORT_DIR";
 /// Makes the `main` of a test that certifies a provider, each trial being a test of its own.
 ///
 /// The test needs `harness = false` in `Cargo.toml`. It knows the usual arguments of a test: a filter,
-/// `--exact`, `--skip`, `--list`, `--ignored`, `--include-ignored`, `--test-threads` (four unless told).
+/// `--exact`, `--skip`, `--list`, `--ignored`, `--include-ignored`, `--test-threads`.
 /// `setup` is a function that makes the [`Setup`](crate::Setup); it runs once, on the runtime that all
 /// trials share, and not at all when no trial runs. With `ignore`, trials only run when ignored tests are
 /// asked for, and the text is shown with each of them. A trial that does not apply is shown as ignored, with
-/// the reason. When [`SUBSTRATES_REPORT_DIR`](crate::harness::REPORT_VARIABLE) is set, the report is written
+/// the reason. `threads` is how many trials run at once unless the arguments tell: four, for trials wait more than
+/// they compute; more where a server answers late and not busily. When [`SUBSTRATES_REPORT_DIR`](crate::harness::REPORT_VARIABLE) is set, the report is written
 /// to `<provider>.json` in that folder.
 ///
 /// ```no_run
@@ -45,14 +46,12 @@ pub const REPORT_VARIABLE: &str = "SUBSTRATES_REPORT_DIR";
 /// ```
 #[macro_export]
 macro_rules! certify {
-    (provider: $provider:expr, ignore: $reason:expr, setup: $setup:expr $(,)?) => {
+    (provider: $provider:expr, $(ignore: $reason:expr,)? $(threads: $threads:expr,)? setup: $setup:expr $(,)?) => {
         fn main() -> ::std::process::ExitCode {
-            $crate::harness::certify($provider, ::core::option::Option::Some($reason), $setup)
-        }
-    };
-    (provider: $provider:expr, setup: $setup:expr $(,)?) => {
-        fn main() -> ::std::process::ExitCode {
-            $crate::harness::certify($provider, ::core::option::Option::None, $setup)
+            $crate::harness::Certification::of($provider)
+                $(.ignored($reason))?
+                $(.with_threads($threads))?
+                .run($setup)
         }
     };
 }
@@ -70,60 +69,87 @@ struct Session<S> {
     others: usize,
 }
 
-/// Runs the trials as the tests of this program: see [`certify!`](crate::certify).
-pub fn certify<S, F, E>(provider: &'static str, ignore: Option<&'static str>, setup: S) -> ExitCode
-where
-    S: Fn() -> F + Send + Sync + 'static,
-    F: Future<Output = Result<Setup, E>> + Send,
-    E: fmt::Display,
-{
-    let folder = std::env::var_os(REPORT_VARIABLE).map(PathBuf::from);
-    match certify_with(Arguments::from_args(), folder.as_deref(), provider, ignore, setup) {
-        Ok(conclusion) => conclusion.exit_code(),
-        Err(problem) => complain(&problem),
-    }
+/// The trials as the tests of this program: see [`certify!`](crate::certify).
+#[derive(Debug, Clone, Copy)]
+pub struct Certification {
+    provider: &'static str,
+    ignore: Option<&'static str>,
+    threads: usize,
 }
 
-fn certify_with<S, F, E>(
-    mut arguments: Arguments,
-    folder: Option<&Path>,
-    provider: &str,
-    ignore: Option<&'static str>,
-    setup: S,
-) -> Result<Conclusion, String>
-where
-    S: Fn() -> F + Send + Sync + 'static,
-    F: Future<Output = Result<Setup, E>> + Send,
-    E: fmt::Display,
-{
-    // Trials wait more than they compute.
-    arguments.test_threads.get_or_insert(4);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("cannot start a runtime: {error}"))?;
-    let others = trials::all()
-        .filter(|trial| trial.name != trials::LEAVES_NOTHING_BEHIND)
-        .filter(|trial| !arguments.is_filtered_out(&test(trial, ignore, || Ok(Completion::Completed))))
-        .count();
-    let session = Arc::new(Session {
-        runtime,
-        setup,
-        run: OnceCell::new(),
-        reports: Mutex::default(),
-        ended: watch::Sender::new(0),
-        others,
-    });
-    let tests = trials::all()
-        .enumerate()
-        .map(|(number, trial)| {
-            let session = Arc::clone(&session);
-            test(trial, ignore, move || session.trial(number, trial))
-        })
-        .collect();
-    let conclusion = libtest_mimic::run(&arguments, tests);
-    session.finish(provider, folder)?;
-    Ok(conclusion)
+impl Certification {
+    /// Of the provider of this name, which is the report's.
+    pub fn of(provider: &'static str) -> Self {
+        Self { provider, ignore: None, threads: 4 }
+    }
+
+    /// Trials run only when ignored tests are asked for.
+    #[must_use]
+    pub fn ignored(self, reason: &'static str) -> Self {
+        Self { ignore: Some(reason), ..self }
+    }
+
+    /// How many trials run at once.
+    #[must_use]
+    pub fn with_threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
+    }
+
+    /// Runs what the arguments of this program ask for.
+    pub fn run<S, F, E>(self, setup: S) -> ExitCode
+    where
+        S: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Setup, E>> + Send,
+        E: fmt::Display,
+    {
+        let folder = std::env::var_os(REPORT_VARIABLE).map(PathBuf::from);
+        match self.run_with(Arguments::from_args(), folder.as_deref(), setup) {
+            Ok(conclusion) => conclusion.exit_code(),
+            Err(problem) => complain(&problem),
+        }
+    }
+
+    fn run_with<S, F, E>(
+        self,
+        mut arguments: Arguments,
+        folder: Option<&Path>,
+        setup: S,
+    ) -> Result<Conclusion, String>
+    where
+        S: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Setup, E>> + Send,
+        E: fmt::Display,
+    {
+        arguments.test_threads.get_or_insert(self.threads);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| format!("cannot start a runtime: {error}"))?;
+        let others = trials::all()
+            .filter(|trial| trial.name != trials::LEAVES_NOTHING_BEHIND)
+            .filter(|trial| {
+                !arguments.is_filtered_out(&test(trial, self.ignore, || Ok(Completion::Completed)))
+            })
+            .count();
+        let session = Arc::new(Session {
+            runtime,
+            setup,
+            run: OnceCell::new(),
+            reports: Mutex::default(),
+            ended: watch::Sender::new(0),
+            others,
+        });
+        let tests = trials::all()
+            .enumerate()
+            .map(|(number, trial)| {
+                let session = Arc::clone(&session);
+                test(trial, self.ignore, move || session.trial(number, trial))
+            })
+            .collect();
+        let conclusion = libtest_mimic::run(&arguments, tests);
+        session.finish(self.provider, folder)?;
+        Ok(conclusion)
+    }
 }
 
 /// One test. Its kind tells what it needs: an ignored test cannot print a reason.
@@ -175,17 +201,20 @@ where
     /// Removes what is still there and writes the report.
     fn finish(&self, provider: &str, folder: Option<&Path>) -> Result<(), String> {
         let Some(begun) = self.run.get() else { return Ok(()) };
-        let mut version = "unknown".to_owned();
         if let Ok(run) = begun {
             // What it finds was already reported by the trial that looks for it, if that was selected.
             let _ = self.runtime.block_on(run.reap());
-            version.clone_from(&run.version);
         }
         let Some(folder) = folder else { return Ok(()) };
         let mut trials = std::mem::take(&mut *self.reports.lock().unwrap_or_else(PoisonError::into_inner));
         let place = |name: &str| trials::all().position(|trial| trial.name == name);
         trials.sort_by_key(|trial| place(&trial.name));
-        Report { provider: provider.to_owned(), version, trials }
+        let provider_type = provider.to_owned();
+        let report = match begun {
+            Ok(run) => Report::of(provider_type, run, trials),
+            Err(_) => Report::unusable(provider_type, trials),
+        };
+        report
             .write(folder, provider)
             .map_err(|error| format!("cannot write the report to {}: {error}", folder.display()))
     }
@@ -231,8 +260,10 @@ mod tests {
         let folder = folder("ignored");
         let never = || async { Err::<Setup, _>("the setup ran") };
         let trial = "connecting_again_is_success";
-        let conclusion =
-            certify_with(only(trial, &folder), Some(&folder), "fake", Some("live: fake"), never).unwrap();
+        let conclusion = Certification::of("fake")
+            .ignored("live: fake")
+            .run_with(only(trial, &folder), Some(&folder), never)
+            .unwrap();
         assert_eq!((conclusion.num_ignored, conclusion.num_failed), (1, 0));
         assert!(!folder.join("fake.json").exists());
         std::fs::remove_dir_all(folder).unwrap();
@@ -243,7 +274,7 @@ mod tests {
         let folder = folder("failing");
         let failing = || async { Err::<Setup, _>("no daemon") };
         let arguments = only("connecting_again_is_success", &folder);
-        let conclusion = certify_with(arguments, Some(&folder), "fake", None, failing).unwrap();
+        let conclusion = Certification::of("fake").run_with(arguments, Some(&folder), failing).unwrap();
         assert_eq!(conclusion.num_failed, 1);
         assert!(std::fs::read_to_string(folder.join("fake.json")).unwrap().contains("no daemon"));
         std::fs::remove_dir_all(folder).unwrap();
@@ -253,7 +284,8 @@ mod tests {
     fn the_report_is_written_where_it_is_wanted() {
         let folder = folder("report");
         let arguments = Arguments { ignored: true, ..only("connecting_again_is_success", &folder) };
-        let conclusion = certify_with(arguments, Some(&folder), "fake", Some("live: fake"), fake).unwrap();
+        let conclusion =
+            Certification::of("fake").ignored("live: fake").run_with(arguments, Some(&folder), fake).unwrap();
         assert_eq!(conclusion.num_passed, 1);
         let text = std::fs::read(folder.join("fake.json")).unwrap();
         let report: serde_json::Value = serde_json::from_slice(&text).unwrap();
@@ -267,7 +299,7 @@ mod tests {
         let folder = folder("last");
         // It has to wait for none: it is the only one.
         let arguments = only(trials::LEAVES_NOTHING_BEHIND, &folder);
-        let conclusion = certify_with(arguments, None, "fake", None, fake).unwrap();
+        let conclusion = Certification::of("fake").run_with(arguments, None, fake).unwrap();
         assert_eq!(conclusion.num_passed, 1);
         std::fs::remove_dir_all(folder).unwrap();
     }

@@ -1,10 +1,14 @@
 //! What a run found, for people and programs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde::Serialize;
-use substrate_core::{Operation, OperationGroup};
+use substrate_core::{Feature, Operation, OperationGroup, Support};
+
+use crate::run::Run;
 
 /// The result of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -14,6 +18,10 @@ pub struct Report {
     pub provider: String,
     /// The server's version as it says itself; `unknown` when it does not.
     pub version: String,
+    /// The day on which the run ended, in UTC: `2026-11-21`.
+    pub date: String,
+    /// What the substrate declares that it has not, with the reason.
+    pub absent: BTreeMap<&'static str, String>,
     /// Each trial.
     pub trials: Vec<TrialReport>,
 }
@@ -60,6 +68,35 @@ const GROUPS: [(OperationGroup, &str); 10] = [
 ];
 
 impl Report {
+    /// Of a substrate that could not be used at all.
+    pub(crate) fn unusable(provider: String, trials: Vec<TrialReport>) -> Self {
+        Self::new(provider, "unknown", BTreeMap::new(), trials)
+    }
+
+    pub(crate) fn of(provider: String, run: &Run, trials: Vec<TrialReport>) -> Self {
+        let capabilities = &run.descriptor.capabilities;
+        let mut absent = BTreeMap::new();
+        let operations = Operation::ALL.iter().map(|one| (one.name(), capabilities.support(*one)));
+        let features = Feature::ALL.iter().map(|one| (one.name(), capabilities.support(*one)));
+        for (name, support) in operations.chain(features) {
+            if let Support::No(reason) = support {
+                absent.insert(name, reason.to_string());
+            }
+        }
+        Self::new(provider, &run.version, absent, trials)
+    }
+
+    fn new(
+        provider: String,
+        version: &str,
+        absent: BTreeMap<&'static str, String>,
+        trials: Vec<TrialReport>,
+    ) -> Self {
+        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let date = now.split('T').next().unwrap_or(&now).to_owned();
+        Self { provider, version: version.to_owned(), date, absent, trials }
+    }
+
     /// Whether no trial failed.
     #[must_use]
     pub fn passed(&self) -> bool {
@@ -149,6 +186,8 @@ mod tests {
         Report {
             provider: "docker".into(),
             version: "1".into(),
+            date: "2026-11-21".into(),
+            absent: BTreeMap::new(),
             trials: vec![
                 trial("a", TrialOutcome::Passed, None),
                 trial("b", TrialOutcome::Failed, Some("it lied")),

@@ -27,6 +27,8 @@ pub(crate) struct Run {
     pub(crate) version: String,
     /// What was there before.
     before: BTreeSet<Thing>,
+    /// The images that were made of the setup's file, by their ids. Nothing in the contract removes them.
+    kept_images: Mutex<BTreeSet<String>>,
     /// What trials could not remove after themselves.
     complaints: Mutex<Vec<String>>,
     next_subnet: AtomicU8,
@@ -53,11 +55,22 @@ impl Run {
             version: health.version.unwrap_or_else(|| "unknown".to_owned()),
             prefix,
             before,
+            kept_images: Mutex::default(),
             complaints: Mutex::default(),
             // Two runs on one server at once should not begin with the same subnet.
             next_subnet: AtomicU8::new(u8::try_from(random >> 56).unwrap_or_default()),
             setup,
         })
+    }
+
+    /// Takes note of an image that was made of the setup's file, and stays.
+    pub(crate) fn keep_image(&self, id: &str) {
+        self.kept_images.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+    }
+
+    fn is_kept(&self, thing: &Thing) -> bool {
+        let kept = self.kept_images.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(thing, Thing::Image(names) if names.split(' ').next().is_some_and(|id| kept.contains(id)))
     }
 
     /// What the instances of this run carry as their deployment.
@@ -92,7 +105,7 @@ impl Run {
         let after = tokio::time::timeout(REMOVAL, Inventory::take(&*self.setup.substrate, self.mark()))
             .await
             .map_err(|_| Failure::broken("the final listing did not come"))??;
-        let new = after.things.iter().filter(|thing| !self.before.contains(thing));
+        let new = after.things.iter().filter(|thing| !self.before.contains(thing) && !self.is_kept(thing));
         let (own, others): (Vec<&Thing>, Vec<&Thing>) =
             new.partition(|thing| after.is_of_run(thing, &self.prefix));
         let mut problems: Vec<String> = own.iter().map(|thing| self.attribute(thing)).collect();

@@ -20,12 +20,22 @@ pub struct Setup {
     pub guest: Guest,
     /// An image that exists nowhere; trials that need one are skipped without.
     pub missing_image: Option<String>,
+    /// A file on this machine that is an image, by its absolute path; trials that need one are skipped without.
+    pub image_file: Option<String>,
     /// The first two numbers of the subnets that the suite may use: `(10, 210)` for `10.210.0.0/16`.
     pub subnets: (u8, u8),
+    /// Whether networks have subnets of their own [default: yes]. Where they have none, naming one is refused.
+    pub network_subnets: bool,
+    /// Whether an instance can be stopped [default: yes]. Without it, it runs from its creation to its deletion.
+    pub stops: bool,
+    /// Whether the log of an instance stays when it is stopped [default: yes].
+    pub logs_of_stopped: bool,
     /// How long one trial may take [default: 120 s].
     pub trial_deadline: Duration,
     /// How long a trial waits for what must come soon: an event, a log line, a measurement [default: 20 s].
     pub patience: Duration,
+    /// How long a guest may take that heeds a request to stop: one that boots first takes longer [default: 10 s].
+    pub grace: Duration,
     /// How much a command writes on each stream where a trial wants much [default: 64 MiB]; an eighth of it
     /// is what a command reads there.
     pub large_output: usize,
@@ -45,9 +55,14 @@ impl Setup {
             image: image.into(),
             guest,
             missing_image: None,
+            image_file: None,
             subnets: (10, 210),
+            network_subnets: true,
+            stops: true,
+            logs_of_stopped: true,
             trial_deadline: Duration::from_secs(120),
             patience: Duration::from_secs(20),
+            grace: Duration::from_secs(10),
             large_output: 64 << 20,
             many_calls: 1_000,
             exclusive: false,
@@ -61,10 +76,39 @@ impl Setup {
         self
     }
 
+    /// Names a file on this machine that is an image, by its absolute path. It holds what `image` holds, as far as
+    /// the guest goes, and the substrate keeps it after the run.
+    #[must_use]
+    pub fn with_image_file(mut self, path: impl Into<String>) -> Self {
+        self.image_file = Some(path.into());
+        self
+    }
+
     /// Sets the subnets that the suite may use.
     #[must_use]
     pub fn with_subnets(mut self, first: u8, second: u8) -> Self {
         self.subnets = (first, second);
+        self
+    }
+
+    /// Says that networks have no subnets of their own.
+    #[must_use]
+    pub fn without_subnets(mut self) -> Self {
+        self.network_subnets = false;
+        self
+    }
+
+    /// Says that an instance runs from its creation to its deletion: it cannot be stopped, and says so.
+    #[must_use]
+    pub fn without_stops(mut self) -> Self {
+        self.stops = false;
+        self
+    }
+
+    /// Says that the log of an instance goes when it is stopped.
+    #[must_use]
+    pub fn without_logs_of_stopped(mut self) -> Self {
+        self.logs_of_stopped = false;
         self
     }
 
@@ -79,6 +123,13 @@ impl Setup {
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Sets how long a guest may take that heeds a request to stop.
+    #[must_use]
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
         self
     }
 

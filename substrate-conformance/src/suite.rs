@@ -61,7 +61,7 @@ impl Suite {
             Ok(run) => Arc::new(run),
             Err(reason) => {
                 let trials = selected().map(|(_, trial)| TrialReport::failed(trial, &reason)).collect();
-                return Report { provider, version: "unknown".to_owned(), trials };
+                return Report::unusable(provider, trials);
             }
         };
         let (last, others): (Vec<_>, Vec<_>) =
@@ -83,7 +83,7 @@ impl Suite {
         }
         // Also when the trial that does it was not selected. What is found then was asked for by nobody.
         let _ = run.reap().await;
-        Report { provider, version: run.version.clone(), trials: reports }
+        Report::of(provider, &run, reports)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::{Error, Result};
+use crate::image_file::ImageFile;
 use crate::operation::Operation;
 
 /// A detail inside an operation that technologies differ in. Always phrased so that "yes" is the stronger
@@ -35,6 +36,9 @@ pub enum Feature {
     CreatePorts,
     /// `cloud_init` of an [`InstanceConfig`](crate::InstanceConfig) is laid where the instance finds it.
     CloudInit,
+    /// An image can be a file on the machine where this program runs: `file:/absolute/path`, wherever an image is
+    /// named. The substrate gets it when it does not have it ([`ImageFile`](crate::ImageFile)).
+    ImageFiles,
     /// A fixed address can be asked for on a network.
     FixedAddress,
     /// A stop can ask the guest and report that it did not listen.
@@ -95,6 +99,7 @@ impl Feature {
         Self::CreateVolumes,
         Self::CreatePorts,
         Self::CloudInit,
+        Self::ImageFiles,
         Self::FixedAddress,
         Self::GracefulStop,
         Self::CpuLimit,
@@ -133,6 +138,7 @@ impl Feature {
             Self::CreateVolumes => "create_volumes",
             Self::CreatePorts => "create_ports",
             Self::CloudInit => "cloud_init",
+            Self::ImageFiles => "image_files",
             Self::FixedAddress => "fixed_address",
             Self::GracefulStop => "graceful_stop",
             Self::CpuLimit => "cpu_limit",
@@ -323,6 +329,20 @@ impl Capabilities {
                     Error::unsupported(format!("{feature} is not supported: {reason}"))
                 }
             }),
+        }
+    }
+}
+
+impl Capabilities {
+    /// Nothing when an image may be asked for like this: without [`Feature::ImageFiles`], none that is a file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) with the reason;
+    /// [`ErrorKind::InvalidInput`](crate::ErrorKind::InvalidInput) for a file by a path that is not absolute.
+    pub fn require_image(&self, reference: &str) -> Result<()> {
+        match ImageFile::in_reference(reference)? {
+            Some(_) => self.require(Feature::ImageFiles),
+            None => Ok(()),
         }
     }
 }

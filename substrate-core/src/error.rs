@@ -150,6 +150,25 @@ pub enum RetryAdvice {
     After(Duration),
 }
 
+/// The longest message and the longest hint of an error, in bytes. What the other side wrote is quoted in both, and
+/// it can write whatever it likes: a page of a proxy, or a value of a megabyte where a number was expected.
+const LONGEST_TEXT: usize = 8 * 1024;
+/// How much of the end of a longer text is kept. It says how it ended, as its beginning says what it was.
+const KEPT_END: usize = 1024;
+
+/// The text, or its beginning and its end where it is too long for a person.
+fn bounded(text: String) -> String {
+    if text.len() <= LONGEST_TEXT {
+        return text;
+    }
+    // Room for what is said in between.
+    let beginning = text.floor_char_boundary(LONGEST_TEXT - KEPT_END - 64);
+    let end = text.ceil_char_boundary(text.len() - KEPT_END);
+    let (beginning, rest) = text.split_at(beginning);
+    let (left_out, end) = rest.split_at(end - beginning.len());
+    format!("{beginning} … ({} bytes left out) … {end}", left_out.len())
+}
+
 /// A failure, for a program to decide on and for a person to act on.
 ///
 /// One pointer wide, so that `Result<(), Error>` stays small. `Display` is one line:
@@ -184,7 +203,8 @@ struct Inner {
 }
 
 impl Error {
-    /// An error of `kind`, with the outcome and retry advice that the kind implies.
+    /// An error of `kind`, with the outcome and retry advice that the kind implies. Of a message of more than 8 KiB
+    /// the beginning and the end are kept.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
@@ -194,7 +214,7 @@ impl Error {
             operation: None,
             substrate: None,
             instance: None,
-            message: message.into(),
+            message: bounded(message.into()),
             hint: None,
             source: None,
         }))
@@ -236,10 +256,10 @@ impl Error {
         self
     }
 
-    /// Says what the reader can try.
+    /// Says what the reader can try. Of more than 8 KiB the beginning and the end are kept.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.0.hint = Some(hint.into());
+        self.0.hint = Some(bounded(hint.into()));
         self
     }
 
@@ -429,6 +449,22 @@ mod tests {
             error.to_string(),
             "create_instance: no answer | within 3 s (timeout, it may have happened)"
         );
+    }
+
+    #[test]
+    fn a_text_that_nobody_can_read_keeps_its_beginning_and_its_end() {
+        for filler in ["x", "☃"] {
+            let error = Error::protocol(format!("first {} last", filler.repeat(1 << 20)));
+            let message = error.message();
+            assert!(message.len() <= LONGEST_TEXT && message.len() > LONGEST_TEXT / 2, "{}", message.len());
+            assert!(
+                message.starts_with("first ") && message.ends_with(" last") && message.contains("left out")
+            );
+            let error = Error::busy("x").with_hint(message.repeat(9));
+            assert!(error.hint().unwrap().len() <= LONGEST_TEXT);
+        }
+        let whole = "x".repeat(LONGEST_TEXT);
+        assert_eq!(Error::protocol(&whole).message(), whole);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::capability::{Capabilities, Feature};
 use crate::cloud_init::CloudInit;
 use crate::error::{Error, Result};
+use crate::image_file::ImageFile;
 use crate::instance::InstanceKind;
 use crate::label::Labels;
 use crate::name::{InstanceName, VolumeName};
@@ -38,7 +39,8 @@ pub struct InstanceConfig {
     /// The kind; the substrate's first kind when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<InstanceKind>,
-    /// The image, template or base disk.
+    /// The image, template or base disk. Where the substrate has
+    /// [`Feature::ImageFiles`](crate::Feature::ImageFiles), also a file of this machine: `file:/absolute/path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// The command to run instead of the image's own, as an argument vector. Never a shell string.
@@ -205,6 +207,7 @@ impl InstanceConfig {
         {
             return Err(Error::invalid_input("the image is empty or contains a control character"));
         }
+        self.image.iter().try_for_each(|image| ImageFile::in_reference(image).map(drop))?;
         if let Some(key) =
             self.labels.iter().map(|(key, _)| key).find(|key| key.is_empty() || key.contains('='))
         {
@@ -242,6 +245,7 @@ impl InstanceConfig {
         need(!self.ports.is_empty(), Feature::CreatePorts);
         need(self.cloud_init.is_some(), Feature::CloudInit);
         needed.into_iter().try_for_each(|feature| capabilities.require(feature))?;
+        self.image.iter().try_for_each(|image| capabilities.require_image(image))?;
         self.limits.require_features(capabilities)
     }
 }
@@ -441,10 +445,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_as_an_image_is_refused_where_there_are_none() {
+        let capabilities = Capabilities::all().without(Feature::ImageFiles, "it has no upload");
+        let error = config().with_image("file:/a.tar").require_features(&capabilities).unwrap_err();
+        assert!(error.is_unsupported() && error.message().contains("it has no upload"), "{error}");
+        config().with_image("a").require_features(&capabilities).unwrap();
+    }
+
+    #[test]
     fn impossible_values_are_refused() {
         assert!(config().with_environment("A=B", "x").validate().is_err());
         assert!(config().with_command(["a\0b"]).validate().is_err());
         assert!(config().with_image("").validate().is_err());
+        assert!(config().with_image("file:relative.tar").validate().is_err());
         assert!(config().with_label("", "x").validate().is_err());
         assert!(config().with_cpu_cores(-1.0).validate().is_err());
         let relative =

@@ -38,8 +38,11 @@ mod descriptor;
 mod error;
 mod event;
 mod extension;
+#[cfg(test)]
+mod fuzz;
 mod health;
 mod image;
+mod image_file;
 mod instance;
 mod instance_config;
 mod label;
@@ -49,6 +52,7 @@ mod metrics;
 mod name;
 mod network;
 mod operation;
+pub mod provider;
 pub mod registry;
 mod resource;
 mod snapshot;
@@ -70,6 +74,7 @@ pub use crate::event::{Event, EventKind, EventOrigin, WatchCursor, WatchItem, Wa
 pub use crate::extension::SubstrateExt;
 pub use crate::health::{Capacity, HealthReport, HealthStatus};
 pub use crate::image::Image;
+pub use crate::image_file::{ImageFile, OpenImageFile, UploadProgress};
 pub use crate::instance::{
     Instance, InstanceFilter, InstanceKind, InstanceState, NetworkAttachment, StopMode,
 };

@@ -363,11 +363,14 @@ pub trait Substrate: Send + Sync {
         Err(self.descriptor().unsupported(Operation::ListImages))
     }
 
-    /// Makes sure that an image is at hand, fetching it when it is not. Already there = success.
+    /// Makes sure that an image is at hand, fetching it when it is not. Already there = success. `file:/absolute/path`
+    /// is a file on the machine where this program runs, in the technology's own format; it is given to the substrate
+    /// once, and the answer is the image under which the substrate knows it.
     ///
     /// # Errors
     /// `NotFound` when it is neither here nor where it would be fetched from; `InvalidInput` for a
-    /// reference that is none.
+    /// reference that is none; `Unsupported` for a file without
+    /// [`Feature::ImageFiles`](crate::Feature::ImageFiles).
     async fn ensure_image(&self, _reference: &str) -> Result<Image> {
         Err(self.descriptor().unsupported(Operation::EnsureImage))
     }

@@ -28,6 +28,9 @@
 //!
 //! * **Names** follow Docker's grammar, `[a-zA-Z0-9][a-zA-Z0-9_.-]+`. An id, or a prefix of it of at least
 //!   twelve digits, is accepted in place of a name. Every call resolves to the full id first.
+//! * **Images** are fetched by the daemon, or are files of this machine as `docker save` writes them:
+//!   `file:/path/image.tar`. What the daemon has already is not sent again, unless the file is compressed: its images are
+//!   listed inside. A file of several images is refused.
 //! * **Snapshots are commits** of the container's own file system: no memory, no volumes. They are images
 //!   called `substrate-snapshot/…`. A restore makes a new container with the same configuration, name,
 //!   networks and labels: the id changes. Volumes stay attached with their present content, anonymous ones
@@ -47,6 +50,13 @@
 //! * **Labels** that begin with `substrate.docker.` or `substrate.snapshot.`, and `substrate.metadata`, are
 //!   this crate's own notes.
 //!
+//! # Rights on the server
+//!
+//! Whoever reaches a daemon's socket is root on its host: the socket's group (`docker`), or a client certificate that the
+//! daemon trusts, is all or nothing. Where an authorization plugin or a proxy stands in front of the daemon, this crate
+//! needs `/containers`, `/exec`, `/images`, `/commit`, `/networks`, `/volumes`, `/events`, `/info`, `/version` and
+//! `/_ping`. A rootless daemon is enough for everything that the kernel grants it.
+//!
 //! # Connecting
 //!
 //! See [`DockerConfig`]: a unix socket, TCP, or TLS with the feature `tls`. The API version is negotiated and
@@ -56,6 +66,8 @@ mod client;
 mod config;
 mod convert;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod name;
 mod options;
 mod substrate;

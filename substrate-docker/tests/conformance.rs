@@ -1,6 +1,7 @@
 //! The conformance suite over a real daemon.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use substrate_conformance::{Guest, Setup};
 use substrate_core::{Error, Result};
@@ -16,7 +17,12 @@ async fn setup() -> Result<Setup> {
         .with_pull_policy(PullPolicy::Never);
     let substrate = Arc::new(DockerSubstrate::new("docker", config)?);
     let setup = Setup::new(substrate, variable("SUBSTRATES_LAB_DOCKER_IMAGE")?, Guest::busybox())
-        .with_missing_image("sc-no-such-image:1");
+        .with_missing_image("sc-no-such-image:1")
+        .with_image_file(variable("SUBSTRATES_LAB_DOCKER_IMAGE_FILE")?)
+        // Each network is some dozen calls of the firewall's program, for which all daemons of a machine take turns.
+        .with_patience(Duration::from_secs(60))
+        .with_grace(Duration::from_secs(60))
+        .with_trial_deadline(Duration::from_secs(300));
     // Alone on the daemon, as it should be, an image without a name is found too.
     Ok(if std::env::var_os("SUBSTRATES_LAB_SHARED").is_some() { setup } else { setup.exclusive() })
 }

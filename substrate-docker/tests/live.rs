@@ -19,6 +19,8 @@ mod commands;
 mod connections;
 #[path = "live/events.rs"]
 mod events;
+#[path = "live/image_files.rs"]
+mod image_files;
 #[path = "live/lifecycle.rs"]
 mod lifecycle;
 #[path = "live/logs.rs"]

@@ -14,6 +14,8 @@ mod server;
 
 #[path = "wire/broken.rs"]
 mod broken;
+#[path = "wire/image_files.rs"]
+mod image_files;
 #[path = "wire/odd.rs"]
 mod odd;
 #[path = "wire/refusals.rs"]

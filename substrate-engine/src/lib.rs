@@ -85,6 +85,8 @@
 pub mod directive;
 pub mod document;
 mod engine;
+#[cfg(test)]
+mod fuzz;
 pub mod graph;
 pub mod handler;
 pub mod journal;

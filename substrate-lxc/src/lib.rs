@@ -33,6 +33,10 @@
 //! * **Labels** are `user.*` keys, as `lxc list user.role=web` sees them. What cloud-init reads there is none.
 //! * **cloud-init data** are keys of the configuration, from which the server makes what cloud-init reads: through the
 //!   image's templates and the guest's own socket. Meta data are added to the server's.
+//! * **Images** are named by alias, fingerprint or `remote:alias`, or are files of this machine: one archive of everything
+//!   (`file:/path/image.tar.xz`), or metadata and disk apart (`file:/path/metadata.tar.xz+/path/rootfs.squashfs`, or a
+//!   `.qcow2` for machines; so a folder's name cannot end in `+` here). A file is hashed, and sent only to a server
+//!   that does not have it.
 //! * **A command** given at creation becomes a container's first process in place of its init, and a stop asks it
 //!   with SIGTERM. Words with blanks or quotes need a POSIX shell in the image. Nothing sets the network up inside
 //!   then; without a command the image's own init does. Virtual machines have no such command.
@@ -42,9 +46,11 @@
 //! * **The console is the log.** While an instance runs, the server hands each piece of it out once: this handle
 //!   remembers what it was given (the last MiB of each instance), another one does not know it. Once the instance is
 //!   stopped, the server has all of it, or only what nobody was handed before. Lines have no times. Following asks
-//!   ten times a second: the servers tell nobody that there is more.
+//!   ten times a second: the servers tell nobody that there is more. What the server itself writes about an instance is in
+//!   files of its own: [`LxcSubstrate::log_files`], [`LxcSubstrate::read_log_file`].
 //! * **Snapshots** hold the disk and the configuration. A restore stops a running instance for it and starts it
-//!   again. Memory is not saved: containers would need CRIU, which mostly fails.
+//!   again. The memory of virtual machines is saved where `migration.stateful` is set, and restored as it was; that of
+//!   containers is not: they would need CRIU, which mostly fails.
 //! * **Commands** are ended by the server when their session is dropped. A signal's end is reported as a code above
 //!   128: the servers do not tell the two apart.
 //! * **Terminals** are not offered by LXD before 5.0.3, which loses what a program writes to one shortly before its end;
@@ -55,6 +61,13 @@
 //! * **Memory use** includes the page cache where the kernel counts it to the container.
 //! * **Options**: see [`LxcOptions`], [`LxcNetworkOptions`], [`LxcVolumeOptions`]. Each refuses keys that it does
 //!   not know.
+//!
+//! # Rights on the server
+//!
+//! The socket's group (`lxd`, `incus-admin`) and certificates that the server trusts without restriction are root on its
+//! host. A certificate that is restricted to projects sees nothing else: name one of them as
+//! [`project`](LxcConfig::project); what the project forbids (devices, nesting, privileged containers) is then refused by
+//! the server as `PermissionDenied`.
 //!
 //! # Connecting
 //!
@@ -67,6 +80,8 @@ mod client;
 mod config;
 mod convert;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod name;
 mod options;
 mod substrate;

@@ -43,6 +43,8 @@ mod behaviour;
 mod connections;
 #[path = "live/dropped.rs"]
 mod dropped;
+#[path = "live/image_files.rs"]
+mod image_files;
 #[path = "live/outages.rs"]
 mod outages;
 #[path = "live/speed.rs"]

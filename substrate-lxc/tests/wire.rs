@@ -13,9 +13,13 @@
 #[path = "wire/server.rs"]
 mod server;
 
+#[path = "wire/image_files.rs"]
+mod image_files;
 #[path = "wire/operations.rs"]
 mod operations;
 #[path = "wire/requests.rs"]
 mod requests;
+#[path = "wire/snapshots.rs"]
+mod snapshots;
 #[path = "wire/stopping.rs"]
 mod stopping;

@@ -258,6 +258,12 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_breaks_off_behind_the_host_leaves_it_open() {
+        let error = from_status("start the guest", 596, "Broken pipe");
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Outcome::Unknown));
+    }
+
+    #[test]
     fn the_reason_of_an_empty_401_is_in_the_status_line() {
         assert_eq!(
             words("Permission denied - invalid csrf token", b""),

@@ -39,15 +39,16 @@
 //! * **Numbers** of new guests are random within [`ProxmoxConfig::vmid_range`]: the API's "next free one" reserves
 //!   nothing, and a random one can be sent again when an answer was lost without making a second guest.
 //! * **One request lists a cluster**, of any size, as long as no number in it is of the range that this crate gives: for
-//!   those, two more are sent the first time, since the list shows no notes, and none in the five minutes after it.
+//!   those, one more is sent the first time, for their notes, and for a machine that runs another one, which tells whether it
+//!   is paused; none in the five minutes after it. No list of the API has either.
 //! * **Labels and metadata** are in a comment at the end of the guest's notes, put there by the call that makes it. They
 //!   are looked for in the range of ids, so that foreign guests cost no request.
 //! * **A creation from a template** takes two steps, for a clone takes no settings. What is left is in the same
 //!   comment; when the process ends in between, the guest says so, and its next start finishes it.
 //! * **The cluster's list** is seconds old. It is what [`list_instances`](substrate_core::Substrate::list_instances)
 //!   reads, in one request; guests that this handle touched lately, and those that the list knows nothing of, are asked
-//!   themselves. A guest that somebody else started may show as stopped for ten seconds there, and never in
-//!   [`get_instance`](substrate_core::Substrate::get_instance).
+//!   themselves. A guest that somebody else started may show as stopped for ten seconds there, and a machine that
+//!   somebody else paused as running; never in [`get_instance`](substrate_core::Substrate::get_instance).
 //! * **Locks** are waited for up to [`ProxmoxConfig::lock_timeout`], and never taken away. A backup's is not waited
 //!   for: it can take hours.
 //! * **Templates** are images, not instances.
@@ -56,7 +57,14 @@
 //!   go on when nobody waits for them. The agent tells of an end when the program has ended **and** nobody holds its
 //!   output any more: a command that leaves a child with its output behind ends with that child, unless it is given a
 //!   timeout. See also [`ProxmoxSubstrate::write_file`].
-//! * **Logs** are those of the guest's tasks. Consoles are not recorded.
+//! * **Logs** are those of the guest's tasks: what was done to it, and how that ended. What a guest writes to its console
+//!   is not recorded, and can be **followed** while it runs: one stream without times, from now on, until the guest stops.
+//!   What was written before is not there, whatever `lines` and `since` say, and the tasks' lines are not put in its place;
+//!   of a stopped guest, a follower gets those and ends. A machine needs a serial port (`serial0: socket`, which machines made
+//!   here get, and templates must have), and serves one who looks at a time: a second one sees nothing until the first has
+//!   gone. Of a container it is a terminal with a login; what goes to `/dev/console` with `cmode: console`. Escape
+//!   sequences of terminals are left in. A connection that breaks under a guest that still runs, or that moved, is an error
+//!   and no end. Version 8 lets nobody look with an API token.
 //! * **Events** are polled from the nodes' task lists and the guests' states.
 //! * **Networks** are bridges (`vmbr0`), VLANs of one (`vmbr0.20`) and virtual networks. A new one is a bridge on every
 //!   node that is online, each a network of its own unless `ports` join them; or, with the driver `vnet`, a virtual
@@ -69,12 +77,14 @@
 //!   name. A container mounts them; of an unprivileged one, a new volume's root folder belongs to `nobody` until somebody
 //!   on the node hands it over (`chown 100000:100000`), since the API cannot. A machine has no mount points:
 //!   [`ProxmoxOptions::disks`] puts volumes in as disks. Deleting one asks every guest whether it has it.
-//! * **Images** are templates and files. `ensure_image` has a node fetch what is missing: a URL (with
+//! * **Images** are templates and files. A file of this machine (`file:/path/debian.qcow2`) is uploaded to the configured
+//!   storage, as `debian-` with the beginning of its hash: the same content is sent once, and its ending tells what it is
+//!   for. The host keeps it in `/var/tmp` on the way. `ensure_image` has a node fetch what is missing: a URL (with
 //!   `#sha256:…` after it to be sure), or an archive of the appliance index.
 //! * **High availability** is respected: the manager is told, and its deed is waited for.
 //! * **Rights** of a token, on `/` or narrower: `VM.Allocate`, `VM.Audit`, `VM.Clone`, `VM.Config.*`, `VM.PowerMgmt`,
 //!   `VM.Snapshot`, `VM.Snapshot.Rollback`, `VM.Migrate`; for commands `VM.GuestAgent.Unrestricted` (version 8:
-//!   `VM.Monitor`); `Datastore.Audit`, `Datastore.AllocateSpace`, `SDN.Use`, `Sys.Audit`. To delete volumes
+//!   `VM.Monitor`); to follow a console `VM.Console`; `Datastore.Audit`, `Datastore.AllocateSpace`, `SDN.Use`, `Sys.Audit`. To delete volumes
 //!   `Datastore.Allocate`, to fetch images `Datastore.AllocateTemplate` and `Sys.AccessNetwork`, to make networks
 //!   `Sys.Modify` on nodes, or `SDN.Allocate`. A token with privilege separation needs them itself.
 //! * **Options**: see [`ProxmoxOptions`]. Moving a guest: [`ProxmoxSubstrate::migrate_instance`].

@@ -17,4 +17,4 @@ async fn setup() -> Result<Setup> {
         .await
 }
 
-substrate_conformance::certify! { provider: "proxmox-qemu", setup: setup }
+substrate_conformance::certify! { provider: "proxmox-qemu", threads: 12, setup: setup }

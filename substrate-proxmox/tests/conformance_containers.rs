@@ -17,4 +17,4 @@ async fn setup() -> Result<Setup> {
     double::conformance("proxmox-lxc", InstanceKind::Container, image, "tank").await
 }
 
-substrate_conformance::certify! { provider: "proxmox-lxc", setup: setup }
+substrate_conformance::certify! { provider: "proxmox-lxc", threads: 12, setup: setup }

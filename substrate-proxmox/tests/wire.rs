@@ -11,10 +11,14 @@ mod double;
 
 #[path = "wire/access.rs"]
 mod access;
+#[path = "wire/console.rs"]
+mod console;
 #[path = "wire/creation.rs"]
 mod creation;
 #[path = "wire/guests.rs"]
 mod guests;
+#[path = "wire/image_files.rs"]
+mod image_files;
 #[path = "wire/networks.rs"]
 mod networks;
 #[path = "wire/nodes.rs"]

@@ -125,15 +125,7 @@ impl Client {
         let body = request
             .to_xml()
             .map_err(|error| Error::internal(format!("the request cannot be written as XML: {error}")))?;
-        let text = self.exchange(attempt, body).await?;
-        // A text inside a result has its brackets escaped, so this is the element and nothing else.
-        if text.contains("<fault>") {
-            let response = FaultResponse::from_xml(&text).map_err(|_| unreadable(attempt, "a torn fault"))?;
-            return Ok(Err(Fault::new(response.fault.code(), response.fault.string())));
-        }
-        let response = MethodResponse::from_xml(&text)
-            .map_err(|_| unreadable(attempt, &format!("it begins with {:?}", beginning(&text))))?;
-        Ok(Ok(response.value))
+        read_answer(attempt, &self.exchange(attempt, body).await?)
     }
 
     /// Several calls in one request, done in this order with nothing in between. Each has its own answer.
@@ -190,9 +182,21 @@ impl fmt::Debug for Client {
     }
 }
 
+/// What the text of an answer says.
+pub(crate) fn read_answer(attempt: &str, text: &str) -> Result<Answer> {
+    // A text inside a result has its brackets escaped, so this is the element and nothing else.
+    if text.contains("<fault>") {
+        let response = FaultResponse::from_xml(text).map_err(|_| unreadable(attempt, "a torn fault"))?;
+        return Ok(Err(Fault::new(response.fault.code(), response.fault.string())));
+    }
+    let response = MethodResponse::from_xml(text)
+        .map_err(|_| unreadable(attempt, &format!("it begins with {:?}", beginning(text))))?;
+    Ok(Ok(response.value))
+}
+
 /// An answer within a batch. XML-RPC's own extension wraps each success into a list of one; supervisord's does
 /// not, and a fault is a structure that a result could be too, if its fields were called so.
-fn answer_of(value: Value) -> Answer {
+pub(crate) fn answer_of(value: Value) -> Answer {
     let fault = match &value {
         Value::Struct(members) => members
             .get("faultCode")

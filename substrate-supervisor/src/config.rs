@@ -182,7 +182,7 @@ impl SupervisorConfig {
     }
 }
 
-fn parse_url(text: &str) -> Result<Endpoint> {
+pub(crate) fn parse_url(text: &str) -> Result<Endpoint> {
     let wrong = |why: &str| {
         // What stands before an `@` would be a password.
         let shown = text.rsplit_once('@').map_or(text, |(_, rest)| rest);

@@ -49,6 +49,12 @@
 //!   else nothing is measured.
 //! * **Events** are found by looking again and again.
 //!
+//! # Rights on the server
+//!
+//! The user of `[unix_http_server]` or `[inet_http_server]`, and nothing else, to look, start, stop and read logs.
+//! Creating and deleting need to write into the include folder, whose programs run as whoever supervisord is: with
+//! supervisord as root, that is root on its host. Metrics need to read `/proc` of those processes.
+//!
 //! # Connecting
 //!
 //! See [`SupervisorConfig`]: a unix socket or HTTP, with user and password. supervisord has no TLS.
@@ -58,6 +64,8 @@ mod config;
 mod convert;
 mod error;
 mod folder;
+#[cfg(test)]
+mod fuzz;
 mod host;
 mod name;
 mod options;

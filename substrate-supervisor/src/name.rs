@@ -43,10 +43,12 @@ pub(crate) enum Target {
 impl Target {
     pub(crate) fn of(name: &str) -> Self {
         // XML cannot hold these two, so that supervisord would call the whole request unreadable.
-        if name.contains(['\u{fffe}', '\u{ffff}']) {
+        if name.is_empty() || name.contains(['\u{fffe}', '\u{ffff}']) {
             return Self::Nobody;
         }
         match name.split_once(':') {
+            // In full it would be `*:*`, which supervisord reads as a whole group.
+            None if name == "*" => Self::Nobody,
             None => Self::One(Address::new(name, name)),
             // supervisord would act on the whole group.
             Some((_, "")) => Self::Nobody,
@@ -112,6 +114,8 @@ mod tests {
     #[test]
     fn half_a_name_never_means_a_whole_group() {
         assert_eq!(Target::of("web:"), Target::Nobody);
+        assert_eq!(Target::of(""), Target::Nobody);
+        assert_eq!(Target::of("*"), Target::Nobody);
     }
 
     #[test]

@@ -23,7 +23,13 @@ mod interruptions;
 mod live;
 #[cfg(feature = "journal-s3")]
 mod live_s3;
-#[cfg(any(feature = "docker", feature = "lxc", feature = "supervisor"))]
+#[cfg(any(
+    feature = "docker",
+    feature = "k8s",
+    feature = "libvirt",
+    feature = "lxc",
+    feature = "supervisor"
+))]
 mod living;
 mod providers;
 mod selection;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
+use crate::build_packages;
 use crate::command::{command, output, run, shown};
 use crate::lab::cache_directory;
 use crate::workspace::Workspace;
@@ -16,6 +17,7 @@ const CARGO_DENY_VERSION: &str = "0.20.2";
 
 /// Runs every check, also after one that failed.
 pub fn execute(workspace: &Workspace) -> Result<()> {
+    build_packages::ensure()?;
     let mut failed = Vec::new();
     let mut step = |command: &mut Command| {
         println!("check: {}", title(command));

@@ -1,9 +1,12 @@
 //! The developer's tool: `cargo xtask …`. Not published, and no part of what users build.
 
+mod bench;
+mod build_packages;
 mod checks;
 mod command;
 mod lab;
 mod matrix;
+mod pages;
 mod report;
 mod test;
 mod weight;
@@ -42,6 +45,14 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Write a page per provider, from its crate's documentation and the reports of the last test run.
+    Pages {
+        /// Only compare.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Measure beside others, and write the table and the picture of `benches/README.md`.
+    Bench,
     /// What depending on substrate-core costs.
     Weight,
     /// Format, lints, documentation, licences and sources of dependencies.
@@ -63,6 +74,8 @@ fn execute(task: Task) -> Result<()> {
         Task::Lab { directory, command } => lab::execute(directory, command),
         Task::Test(arguments) => test::execute(&Workspace::load()?, &arguments),
         Task::Matrix { check } => matrix::execute(&Workspace::load()?, check),
+        Task::Pages { check } => pages::execute(&Workspace::load()?, check),
+        Task::Bench => bench::execute(&Workspace::load()?),
         Task::Weight => weight::execute(&Workspace::load()?),
         Task::Check => checks::execute(&Workspace::load()?),
     }

@@ -12,6 +12,10 @@ pub struct Report {
     pub provider: String,
     /// Of the server, as it says itself.
     pub version: String,
+    /// The day of the run, in UTC.
+    pub date: String,
+    /// What it declares that it has not, with the reason.
+    pub absent: BTreeMap<String, String>,
     pub trials: Vec<Trial>,
 }
 

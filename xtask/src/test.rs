@@ -1,12 +1,16 @@
 //! `cargo xtask test`: every test of the workspace, the live ones against the lab's real servers.
 //!
-//! Ordinary tests run first. They also tell which live tests exist, for a harness prints the reason of an
-//! ignored test; those that were asked for are then run one by one, and one that did not run is a failure.
+//! Ordinary tests run first, some programs side by side. They also tell which live tests exist, for a harness prints the
+//! reason of an ignored test; those that were asked for are then run, server after server, and one that did not run is
+//! a failure.
 
 mod binary;
 mod harness;
+mod schedule;
+mod stage;
 mod tally;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
@@ -14,11 +18,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::build_packages;
 use crate::lab::{Lab, Server};
 use crate::report;
 use crate::workspace::Workspace;
-use binary::{TestBinary, build};
+use binary::{Run, TestBinary, build, print};
 use harness::{TestLine, Verdict, live_servers};
+use schedule::{Job, listed};
+use stage::{Environment, Stage};
 use tally::Tally;
 
 /// Tells conformance suites where to leave their reports.
@@ -38,6 +45,10 @@ pub struct TestArguments {
     /// How long one test program may run.
     #[arg(long, default_value_t = 15, value_name = "MINUTES")]
     patience: u64,
+    /// How many test programs that need different servers run side by side [default: half as many as processors: a
+    /// server's own work takes one more, and where there is too little of it, deadlines pass].
+    #[arg(long, value_name = "PROGRAMS")]
+    side_by_side: Option<usize>,
 }
 
 /// A live test that was asked for.
@@ -45,11 +56,12 @@ struct LiveTest {
     /// Index of its program.
     binary: usize,
     /// What it needs, all of them.
-    servers: Vec<String>,
+    servers: BTreeSet<String>,
     name: String,
 }
 
 pub fn execute(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
+    build_packages::ensure()?;
     let lab = Lab::open(None)?;
     let servers = if arguments.no_live { Vec::new() } else { lab.select(&arguments.provider)? };
     let mut session = Session::start(workspace, arguments)?;
@@ -57,15 +69,8 @@ pub fn execute(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
     session.ordinary_tests()?;
     session.documentation_tests()?;
     if !arguments.no_live {
-        let mut started = Vec::new();
-        if let Err(error) = session.with_servers(&lab, &servers, &mut started) {
+        if let Err(error) = session.live_tests(&lab, &servers) {
             session.tally.problem(format!("live tests: {error:#}"));
-        }
-        // Also after a failure; what somebody else had started stays.
-        for server in started {
-            if let Err(error) = lab.down(server, false) {
-                session.tally.problem(format!("lab {}: {error:#}", server.name()));
-            }
         }
         session.check_reports(&servers)?;
     }
@@ -76,7 +81,8 @@ struct Session<'a> {
     workspace: &'a Workspace,
     binaries: Vec<TestBinary>,
     patience: Duration,
-    environment: Vec<(String, String)>,
+    side_by_side: usize,
+    environment: Environment,
     /// Providers whose live tests were asked for; None for all.
     providers: Option<BTreeSet<String>>,
     no_live: bool,
@@ -98,6 +104,7 @@ impl<'a> Session<'a> {
             workspace,
             binaries: build(workspace)?,
             patience: Duration::from_secs(arguments.patience * 60),
+            side_by_side: arguments.side_by_side.unwrap_or_else(|| processors() / 2),
             environment: vec![(REPORT_VARIABLE.to_owned(), reports.display().to_string())],
             providers,
             no_live: arguments.no_live,
@@ -107,25 +114,39 @@ impl<'a> Session<'a> {
     }
 
     fn ordinary_tests(&mut self) -> Result<()> {
-        for index in 0..self.binaries.len() {
-            let Some(binary) = self.binaries.get(index) else { break };
-            let label = binary.label();
-            println!("\ntest: {label}");
-            let run = binary.run(&[], &self.environment, self.patience)?;
-            self.tally.add(&label, &run);
-            for test in &run.tests {
-                let Verdict::Ignored(reason) = &test.verdict else { continue };
-                let servers = servers_of(test);
-                if servers.is_empty() {
-                    self.tally.ignored(&label, &test.name, reason.as_deref().unwrap_or(NO_REASON));
-                } else if servers.iter().all(|server| self.is_wanted(server)) {
-                    self.live.push(LiveTest { binary: index, servers, name: test.name.clone() });
-                } else {
-                    self.tally.ignored(&label, &test.name, &format!("live: {}", servers.join(" + ")));
+        // Suites first: they take longest.
+        let mut order: Vec<usize> = (0..self.binaries.len()).collect();
+        order.sort_by_key(|index| self.binaries.get(*index).is_none_or(|binary| !binary.is_suite()));
+        let jobs = order.into_iter().map(Job::without_servers).collect();
+        let (providers, no_live) = (self.providers.as_ref(), self.no_live);
+        let is_wanted = |server: &String| !no_live && providers.is_none_or(|wanted| wanted.contains(server));
+        let (tally, live) = (&mut self.tally, &mut self.live);
+        // They wait more than they compute, for clocks and answers that come late on purpose.
+        let programs = Programs {
+            binaries: &self.binaries,
+            environment: &self.environment,
+            patience: self.patience,
+            side_by_side: processors() + 1,
+        };
+        programs.run(
+            jobs,
+            |_| Ok(Environment::new()),
+            |_| Vec::new(),
+            |job, label, run| {
+                tally.add(label, &run);
+                for test in run.tests {
+                    let Verdict::Ignored(reason) = &test.verdict else { continue };
+                    let servers = servers_of(&test);
+                    if servers.is_empty() {
+                        tally.ignored(label, &test.name, reason.as_deref().unwrap_or(NO_REASON));
+                    } else if servers.iter().all(is_wanted) {
+                        live.push(LiveTest { binary: job.binary, servers, name: test.name });
+                    } else {
+                        tally.ignored(label, &test.name, &format!("live: {}", listed(&servers)));
+                    }
                 }
-            }
-        }
-        Ok(())
+            },
+        )
     }
 
     fn documentation_tests(&mut self) -> Result<()> {
@@ -133,7 +154,7 @@ impl<'a> Session<'a> {
         let mut cargo = self.workspace.cargo();
         cargo.args(["test", "--workspace", "--all-features", "--doc", "--no-fail-fast"]);
         // All crates' examples are built in this one run.
-        let run = binary::run(&mut cargo, self.patience * 2)?;
+        let run = binary::run(&mut cargo, self.patience * 2, print)?;
         self.tally.add(DOCUMENTATION, &run);
         for test in &run.tests {
             if let Verdict::Ignored(reason) = &test.verdict {
@@ -143,70 +164,63 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn with_servers<'s>(
-        &mut self,
-        lab: &Lab,
-        servers: &[&'s dyn Server],
-        started: &mut Vec<&'s dyn Server>,
-    ) -> Result<()> {
-        for server in servers {
-            // Before it is up: one that came up half must come down too.
-            let was_up = server.status()?.iter().any(|daemon| daemon.pid.is_some());
-            if !was_up {
-                started.push(*server);
-            }
-            lab.up(*server)?;
-            self.environment.extend(server.environment()?);
-        }
-        let known: BTreeSet<&str> = servers.iter().map(|server| server.name()).collect();
-        for index in 0..self.binaries.len() {
-            self.live_tests_of(index, &known)?;
-        }
-        Ok(())
+    fn live_tests(&mut self, lab: &Lab, servers: &[&dyn Server]) -> Result<()> {
+        let jobs = self.live_jobs(servers);
+        // By name, only when a part is wanted: libtest-mimic takes no more than one name.
+        let in_parts: BTreeSet<usize> = (0..self.binaries.len())
+            .filter(|index| {
+                jobs.iter().filter(|job| job.binary == *index).count() > 1
+                    || self.tally.has_ignored(&self.label(*index))
+            })
+            .collect();
+        let tally = RefCell::new(&mut self.tally);
+        let stage = RefCell::new(Stage::new(lab, servers, &jobs));
+        let programs = Programs {
+            binaries: &self.binaries,
+            environment: &self.environment,
+            patience: self.patience,
+            side_by_side: self.side_by_side,
+        };
+        let report = |problems: Vec<anyhow::Error>| {
+            problems.iter().for_each(|problem| tally.borrow_mut().problem(format!("{problem:#}")));
+        };
+        let done = programs.run(
+            jobs,
+            |job| stage.borrow_mut().enter(job),
+            |job| {
+                let mut arguments = vec!["--ignored"];
+                if in_parts.contains(&job.binary) {
+                    arguments.push("--exact");
+                    arguments.extend(job.tests.iter().map(String::as_str));
+                }
+                arguments
+            },
+            |job, label, run| {
+                account(&mut tally.borrow_mut(), label, job, &run);
+                report(stage.borrow_mut().leave(job));
+            },
+        );
+        report(stage.borrow_mut().clear());
+        done
     }
 
-    fn live_tests_of(&mut self, index: usize, servers: &BTreeSet<&str>) -> Result<()> {
-        let Some(binary) = self.binaries.get(index) else { return Ok(()) };
-        let label = binary.label();
-        let (wanted, impossible): (Vec<&LiveTest>, Vec<&LiveTest>) = self
-            .live
-            .iter()
-            .filter(|test| test.binary == index)
-            .partition(|test| test.servers.iter().all(|server| servers.contains(server.as_str())));
+    /// The live tests by program and servers, without those that the lab has no server for.
+    fn live_jobs(&mut self, servers: &[&dyn Server]) -> Vec<Job> {
+        let known: BTreeSet<&str> = servers.iter().map(|server| server.name()).collect();
+        let (possible, impossible): (Vec<LiveTest>, Vec<LiveTest>) = std::mem::take(&mut self.live)
+            .into_iter()
+            .partition(|test| test.servers.iter().all(|server| known.contains(server.as_str())));
         for test in impossible {
-            let reason = format!("the lab does not have all of: {}", test.servers.join(", "));
+            let label = self.label(test.binary);
+            let reason = format!("the lab does not have all of: {}", listed(&test.servers));
             self.tally.problem(format!("{label}: {} was asked for: {reason}", test.name));
             self.tally.ignored(&label, &test.name, &reason);
         }
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        println!("\ntest: {label}, live");
-        // By name, only when a part is wanted: libtest-mimic takes no more than one name.
-        let mut arguments = vec!["--ignored"];
-        if self.tally.has_ignored(&label) {
-            arguments.push("--exact");
-            arguments.extend(wanted.iter().map(|test| test.name.as_str()));
-        }
-        let run = binary.run(&arguments, &self.environment, self.patience)?;
-        self.tally.add(&label, &run);
-        for test in wanted {
-            match run.tests.iter().find(|line| line.name == test.name).map(|line| &line.verdict) {
-                Some(Verdict::Passed | Verdict::Failed) => {}
-                // A trial of a suite that the provider's capabilities leave out says why.
-                Some(Verdict::Ignored(Some(reason))) if live_servers(reason).is_empty() => {
-                    self.tally.ignored(&label, &test.name, reason);
-                }
-                Some(Verdict::Ignored(_)) | None => {
-                    self.tally.problem(format!(
-                        "{}: {} was asked for and did not run",
-                        binary.label(),
-                        test.name
-                    ));
-                }
-            }
-        }
-        Ok(())
+        schedule::jobs(possible.into_iter().map(|test| (test.binary, test.servers, test.name)))
+    }
+
+    fn label(&self, binary: usize) -> String {
+        self.binaries.get(binary).map(TestBinary::label).unwrap_or_default()
     }
 
     fn check_reports(&mut self, servers: &[&dyn Server]) -> Result<()> {
@@ -228,14 +242,85 @@ impl<'a> Session<'a> {
         self.tally.add_reports(&report::all(&self.workspace.report_directory())?);
         if self.tally.print(self.workspace)? { Ok(()) } else { bail!("tests failed") }
     }
+}
 
-    fn is_wanted(&self, provider: &str) -> bool {
-        !self.no_live && self.providers.as_ref().is_none_or(|wanted| wanted.contains(provider))
+/// Test programs, and how they are run.
+struct Programs<'a> {
+    binaries: &'a [TestBinary],
+    environment: &'a [(String, String)],
+    patience: Duration,
+    side_by_side: usize,
+}
+
+impl Programs<'_> {
+    /// Runs jobs with variables of their own and arguments for the harness, and tells each one's program and what it
+    /// gave.
+    fn run(
+        &self,
+        jobs: Vec<Job>,
+        mut variables: impl FnMut(&Job) -> Result<Environment>,
+        arguments: impl for<'j> Fn(&'j Job) -> Vec<&'j str> + Sync,
+        mut tell: impl FnMut(&Job, &str, Run),
+    ) -> Result<()> {
+        let alone = self.side_by_side < 2;
+        schedule::run(
+            jobs,
+            self.side_by_side,
+            |job| {
+                let mut environment = self.environment.to_vec();
+                environment.extend(variables(job)?);
+                Ok(environment)
+            },
+            |job, environment| {
+                let binary = self.binaries.get(job.binary).context("no such program")?;
+                let label = job.on(&binary.label());
+                println!("\ntest: {label} begins");
+                // Lines of programs that run side by side say nothing among each other: those are shown as a whole.
+                let mut output = String::new();
+                let show = |line: &str| {
+                    if alone {
+                        print(line);
+                    } else {
+                        output.extend([line, "\n"]);
+                    }
+                };
+                let run = binary.run(&arguments(job), &environment, self.patience, show)?;
+                Ok((run, output))
+            },
+            |job, (run, output)| {
+                let label = self.binaries.get(job.binary).map(TestBinary::label).unwrap_or_default();
+                if !alone {
+                    println!("\ntest: {}\n{output}", job.on(&label));
+                }
+                tell(job, &label, run);
+            },
+        )
     }
 }
 
+/// Counts a run of live tests; one that did not run is a failure.
+fn account(tally: &mut Tally, label: &str, job: &Job, run: &Run) {
+    tally.add(&job.on(label), run);
+    for test in &job.tests {
+        match run.tests.iter().find(|line| line.name == *test).map(|line| &line.verdict) {
+            Some(Verdict::Passed | Verdict::Failed) => {}
+            // A trial of a suite that the provider's capabilities leave out says why.
+            Some(Verdict::Ignored(Some(reason))) if live_servers(reason).is_empty() => {
+                tally.ignored(label, test, reason);
+            }
+            Some(Verdict::Ignored(_)) | None => {
+                tally.problem(format!("{label}: {test} was asked for and did not run"));
+            }
+        }
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// What a live test needs, from its reason, or from its kind in a harness that prints no reasons.
-fn servers_of(test: &TestLine) -> Vec<String> {
+fn servers_of(test: &TestLine) -> BTreeSet<String> {
     let reason = match &test.verdict {
         Verdict::Ignored(reason) => reason.as_deref(),
         _ => None,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -22,16 +23,7 @@ pub fn execute(workspace: &Workspace) -> Result<()> {
         .collect();
     println!("{CORE}: {} direct dependencies (at most {MOST_DIRECT_DEPENDENCIES})", direct.len());
 
-    let mut tree = workspace.cargo();
-    tree.args(["tree", "--package", CORE, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
-    let tree = output(&mut tree)?;
-    // A crate that is reached on several ways is listed again, with a mark behind its version.
-    let crates: BTreeSet<&str> = tree
-        .lines()
-        .map(|line| line.trim_end_matches(" (*)"))
-        .filter(|line| !line.starts_with(CORE))
-        .collect();
-    println!("{CORE}: {} crates in its tree", crates.len());
+    println!("{CORE}: {} crates in its tree", crates(workspace)?);
 
     println!("{CORE}: built cold in {:.1} s (dev profile)", cold_build_seconds(workspace)?);
 
@@ -42,7 +34,24 @@ pub fn execute(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-fn cold_build_seconds(workspace: &Workspace) -> Result<f64> {
+/// How many crates the core's tree has, without itself.
+pub fn crates(workspace: &Workspace) -> Result<usize> {
+    let mut tree = workspace.cargo();
+    tree.args(["tree", "--package", CORE]);
+    crates_in(&mut tree)
+}
+
+/// How many crates `cargo tree` shows, without the first one. One that is reached on several ways is listed again, with
+/// a mark behind its version.
+pub fn crates_in(tree: &mut Command) -> Result<usize> {
+    let tree = output(tree.args(["--edges", "normal,build", "--prefix", "none", "--format", "{p}"]))?;
+    let first = tree.lines().next().unwrap_or_default().to_owned();
+    let crates: BTreeSet<&str> =
+        tree.lines().map(|line| line.trim_end_matches(" (*)")).filter(|line| *line != first).collect();
+    Ok(crates.len())
+}
+
+pub fn cold_build_seconds(workspace: &Workspace) -> Result<f64> {
     // Downloads are not in it: listing the tree has fetched everything.
     let folder = workspace.target_directory().join("weight");
     if folder.exists() {

@@ -13,7 +13,7 @@ use crate::verdict::{Verdict, ensure, within};
 
 trials! {
     a_dropped_create_leaves_nothing_or_an_instance => CreateInstance;
-    a_dropped_start_leaves_it_running_or_stopped => StartInstance;
+    a_dropped_start_leaves_it_running_or_stopped => StartInstance [Operation::StopInstance];
     a_dropped_stop_leaves_it_running_or_stopped => StopInstance;
     a_dropped_delete_leaves_nothing_or_an_instance => DeleteInstance;
     a_dropped_command_leaves_the_instance_usable => ExecuteCommand;
@@ -100,7 +100,9 @@ async fn can_begin_anew(context: &Context, word: &str) -> Verdict {
             }
         })
         .await?;
-    within(AMPLE, "deleting it", context.substrate().delete_instance(&name, true)).await??;
+    // Where what is created runs, it has to end first.
+    let grace = context.setup().grace.max(AMPLE);
+    within(grace, "deleting it", context.substrate().delete_instance(&name, true)).await??;
     context.is_absent(&name).await
 }
 

@@ -19,7 +19,7 @@ trials! {
     stopping_at_once_succeeds => StopInstance;
     deleting_at_once_deletes_once => DeleteInstance;
     starting_and_stopping_at_once_ends_in_one_of_both => StopInstance;
-    lives_beside_each_other_do_not_disturb => CreateInstance;
+    lives_beside_each_other_do_not_disturb => CreateInstance [Operation::StopInstance];
     commands_at_once_are_not_mixed_up => ExecuteCommand;
     snapshots_of_one_name_at_once_make_one
         => CreateSnapshot [Operation::ListSnapshots];
@@ -222,9 +222,8 @@ async fn snapshots_of_one_name_at_once_make_one(context: &Context) -> Verdict {
 async fn networks_of_one_name_at_once_make_one(context: &Context) -> Verdict {
     let name = context.network_spec("contested")?.name;
     let calls = (0..RIVALS).map(|_| {
-        let [first, second, third] = context.run().subnet();
         // Each with a subnet of its own, so that nothing but the name stands in the way.
-        let spec = NetworkSpec::new(name.clone()).with_subnet(format!("{first}.{second}.{third}.0/24"));
+        let spec = context.with_subnet(NetworkSpec::new(name.clone()), context.run().subnet());
         async move { context.substrate().create_network(&spec).await }
     });
     one_won("creating the network", join_all(calls).await)?;

@@ -1,7 +1,7 @@
 //! Who a substrate is, whether it is there, and how it is.
 
 use futures_util::future::try_join_all;
-use substrate_core::{HealthStatus, InstanceFilter, Operation};
+use substrate_core::{Feature, HealthStatus, InstanceFilter, Operation};
 
 use crate::context::Context;
 use crate::trial::trials;
@@ -53,9 +53,17 @@ async fn the_descriptor_tells_type_name_and_kinds(context: &Context) -> Verdict 
 async fn every_required_operation_is_declared(context: &Context) -> Verdict {
     let capabilities = &context.substrate().descriptor().capabilities;
     for operation in Operation::ALL.iter().filter(|operation| operation.profile().required) {
-        ensure!(capabilities.can(*operation), "{operation} is required, and declared as missing");
+        let stops = matches!(operation, Operation::StopInstance | Operation::RestartInstance);
+        let is_wanted = !stops || context.setup().stops;
+        ensure!(
+            !is_wanted || capabilities.can(*operation),
+            "{operation} is required, and declared as missing"
+        );
     }
-    Ok(())
+    // What ends with its deletion only is born running, too.
+    let stops = capabilities.can(Operation::StopInstance);
+    ensure!(stops || !capabilities.can(Feature::CreateStopped), "what is created stopped can be stopped");
+    same("whether an instance can be stopped, by its setup", stops, context.setup().stops)
 }
 
 async fn asking_for_capabilities_changes_none(context: &Context) -> Verdict {

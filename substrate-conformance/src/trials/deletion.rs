@@ -16,7 +16,7 @@ trials! {
     delete_of_a_missing_instance_is_not_found => DeleteInstance;
     deleting_twice_is_not_found => DeleteInstance;
     delete_takes_the_snapshots_with_it => DeleteInstance [Operation::CreateSnapshot, Operation::ListSnapshots];
-    delete_touches_no_other_instance => DeleteInstance;
+    delete_touches_no_other_instance => DeleteInstance [Operation::StopInstance];
 }
 
 async fn delete_removes_the_instance(context: &Context) -> Verdict {

@@ -167,8 +167,12 @@ async fn changing_by_a_hostile_name_changes_nothing(context: &Context) -> Verdic
     for name in disguises(&bystander)? {
         let step = |what: &str| format!("{what} `{name}`");
         refused(&step("starting"), substrate.start_instance(&name).await, &NOBODY)?;
-        refused(&step("stopping"), substrate.stop_instance(&name, StopMode::Force).await, &NOBODY)?;
-        refused(&step("restarting"), substrate.restart_instance(&name, StopMode::Force).await, &NOBODY)?;
+        if context.can(Operation::StopInstance) {
+            refused(&step("stopping"), substrate.stop_instance(&name, StopMode::Force).await, &NOBODY)?;
+        }
+        if context.can(Operation::RestartInstance) {
+            refused(&step("restarting"), substrate.restart_instance(&name, StopMode::Force).await, &NOBODY)?;
+        }
         refused(&step("deleting"), substrate.delete_instance(&name, true).await, &NOBODY)?;
         if context.can(Operation::PauseInstance) {
             refused(&step("pausing"), substrate.pause_instance(&name).await, &NOBODY)?;
@@ -247,9 +251,8 @@ async fn a_hostile_network_name_works_exactly_or_is_refused(context: &Context) -
     for text in hostile(&context.unique("h")) {
         let name = NetworkName::new(&text)?;
         context.remember(Thing::Network(name.clone()));
-        let [first, second, third] = context.run().subnet();
-        let spec = substrate_core::NetworkSpec::new(name.clone())
-            .with_subnet(format!("{first}.{second}.{third}.0/24"));
+        let spec =
+            context.with_subnet(substrate_core::NetworkSpec::new(name.clone()), context.run().subnet());
         let step = |what: &str| format!("{what} `{text:.40}`");
         match substrate.create_network(&spec).await {
             Err(error) => {

@@ -11,7 +11,7 @@ use crate::verdict::{Failure, Verdict, ensure, not_found, same, within};
 trials! {
     logs_hold_what_the_instance_wrote_in_order => GetLogs [Feature::CreateCommand];
     logs_give_the_last_lines => GetLogs [Feature::CreateCommand];
-    logs_of_a_stopped_instance_are_still_there => GetLogs [Feature::CreateCommand];
+    logs_of_a_stopped_instance_are_still_there => GetLogs [Feature::CreateCommand, Operation::StopInstance];
     logs_of_a_missing_instance_are_not_found => GetLogs;
     logs_hold_odd_lines_exactly => GetLogs [Feature::CreateCommand];
     logs_since_a_time_begin_there
@@ -20,9 +20,9 @@ trials! {
     following_delivers_new_lines => GetLogs [Feature::LogFollow, Operation::ExecuteCommand];
     following_begins_with_the_last_lines
         => GetLogs [Feature::LogFollow, Feature::CreateCommand, Operation::ExecuteCommand];
-    following_ends_when_the_instance_stops => GetLogs [Feature::LogFollow, Feature::CreateCommand];
+    following_ends_when_the_instance_stops => GetLogs [Feature::LogFollow, Feature::CreateCommand, Operation::StopInstance];
     following_ends_when_the_instance_is_deleted => GetLogs [Feature::LogFollow, Feature::CreateCommand];
-    following_a_stopped_instance_ends => GetLogs [Feature::LogFollow, Feature::CreateCommand];
+    following_a_stopped_instance_ends => GetLogs [Feature::LogFollow, Feature::CreateCommand, Operation::StopInstance];
     a_dropped_follower_harms_nobody => GetLogs [Feature::LogFollow, Feature::CreateCommand];
 }
 
@@ -30,9 +30,13 @@ trials! {
 async fn writer(context: &Context, lines: &[&str]) -> Verdict<InstanceName> {
     let program = Program::ServeWithLog(lines.iter().map(|line| (*line).to_owned()).collect());
     let name = context.running_program("writer", &program).await?;
+    // Not only their number: of a line that is still being written there is a part.
+    let bytes: usize = lines.iter().map(|line| line.len()).sum();
     context
         .eventually("the written lines", || async {
-            Ok((messages(context, &name, &LogOptions::all()).await?.len() >= lines.len()).then_some(()))
+            let found = messages(context, &name, &LogOptions::all()).await?;
+            let whole = found.iter().map(String::len).sum::<usize>() >= bytes;
+            Ok((found.len() >= lines.len() && whole).then_some(()))
         })
         .await?;
     Ok(name)
@@ -84,6 +88,7 @@ async fn logs_give_the_last_lines(context: &Context) -> Verdict {
 }
 
 async fn logs_of_a_stopped_instance_are_still_there(context: &Context) -> Verdict {
+    context.only_with_logs_of_stopped()?;
     let name = writer(context, &["last", "words"]).await?;
     context.substrate().stop_instance(&name, StopMode::GracefulThenForce(AMPLE)).await?;
     same("the log", messages(context, &name, &LogOptions::all()).await?, ["last", "words"])
@@ -104,8 +109,13 @@ async fn logs_hold_odd_lines_exactly(context: &Context) -> Verdict {
     let name = writer(context, &odd).await?;
     let found = messages(context, &name, &LogOptions::all()).await?;
     for (index, line) in odd.iter().enumerate() {
-        let found = found.get(index).map(String::as_str);
-        ensure!(found == Some(*line), "line {index} is {found:.60?}, it should be {line:.60?}");
+        let found = found.get(index).map_or("missing", String::as_str);
+        ensure!(
+            found == *line,
+            "line {index} is {found:.60} ({} bytes), it should be {line:.60} ({} bytes)",
+            found.len(),
+            line.len()
+        );
     }
     same("the number of lines", found.len(), odd.len())
 }
@@ -196,6 +206,7 @@ async fn following_a_stopped_instance_ends(context: &Context) -> Verdict {
     context.substrate().stop_instance(&name, StopMode::GracefulThenForce(AMPLE)).await?;
     let stream = follow(context, &name, LogOptions::all()).await?;
     let lines = ends(context, stream).await?;
+    context.only_with_logs_of_stopped()?;
     same("what it delivered", lines.into_iter().map(|line| line.message).collect::<Vec<_>>(), ["one"])
 }
 

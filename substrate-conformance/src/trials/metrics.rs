@@ -12,7 +12,7 @@ trials! {
     metrics_of_a_stopped_instance_show_no_use => GetMetrics;
     metrics_of_a_missing_instance_are_not_found => GetMetrics;
     a_busy_core_is_measured_as_a_hundred_percent => GetMetrics [Feature::CreateCommand];
-    a_restart_gives_no_spike => GetMetrics [Feature::CreateCommand];
+    a_restart_gives_no_spike => GetMetrics [Feature::CreateCommand, Operation::RestartInstance];
 }
 
 /// More than any machine has: 4,096 cores, 64 TiB.

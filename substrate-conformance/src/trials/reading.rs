@@ -13,7 +13,7 @@ trials! {
     get_by_id_is_get_by_name => GetInstance;
     get_of_a_missing_instance_is_not_found => GetInstance;
     get_of_a_part_of_a_name_is_not_found => GetInstance;
-    an_id_is_accepted_in_place_of_a_name => GetInstance;
+    an_id_is_accepted_in_place_of_a_name => GetInstance [Operation::StopInstance];
     a_name_wins_over_an_id => GetInstance;
     get_tells_when_it_was_created => GetInstance;
     list_agrees_with_get => ListInstances;
@@ -70,8 +70,9 @@ async fn a_name_wins_over_an_id(context: &Context) -> Verdict {
     let config = context.config_named(name.clone())?;
     let second = match context.create(&config).await {
         Ok(second) => second,
+        // Some ids are no names, which may be so for this one and not for the next: then nothing can come before it.
         Err(error) if error.is_invalid_input() => {
-            return Err(Failure::skipped("an id is no valid name here"));
+            return same("the id of what is found", &context.get(&name).await?.id, &first.id);
         }
         Err(error) => return Err(error.into()),
     };

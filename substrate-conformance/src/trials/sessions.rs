@@ -157,9 +157,10 @@ async fn without_interactive_the_input_is_empty(context: &Context) -> Verdict {
 async fn a_dropped_session_harms_nobody(context: &Context) -> Verdict {
     let name = context.running("left").await?;
     let before = context.get(&name).await?;
+    let much = context.setup().large_output.min(4 << 20);
     for program in [
         Program::Sleep(Duration::from_secs(30)),
-        Program::Flood { stdout: 4 << 20, stderr: 4 << 20 },
+        Program::Flood { stdout: much, stderr: much },
         Program::Exit(0),
     ] {
         let mut session = open(context, &name, &program).await?;

@@ -13,7 +13,7 @@ trials! {
     start_of_a_missing_instance_is_not_found => StartInstance;
     start_of_a_paused_instance_is_a_conflict => StartInstance [Operation::PauseInstance];
     start_of_a_program_that_does_not_exist_is_invalid_input => StartInstance [Feature::CreateCommand];
-    start_after_stop_is_a_new_start => StartInstance;
+    start_after_stop_is_a_new_start => StartInstance [Operation::StopInstance];
     a_started_instance_keeps_id_and_labels => StartInstance;
     restart_is_a_new_start => RestartInstance;
     restart_of_a_stopped_instance_starts_it => RestartInstance;

@@ -48,7 +48,7 @@ async fn stop_of_a_missing_instance_is_not_found(context: &Context) -> Verdict {
 
 async fn a_graceful_stop_lets_the_guest_end(context: &Context) -> Verdict {
     let name = context.running("polite").await?;
-    context.substrate().stop_instance(&name, StopMode::Graceful(AMPLE)).await?;
+    context.substrate().stop_instance(&name, StopMode::Graceful(context.setup().grace)).await?;
     context.has_state(&name, InstanceState::Stopped).await
 }
 

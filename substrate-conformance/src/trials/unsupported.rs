@@ -137,6 +137,7 @@ fn features_of_a_creation(context: &Context) -> Verdict<Vec<(Feature, InstanceCo
         (Feature::CreateVolumes, config()?.with_volume(mount)),
         (Feature::CreatePorts, config()?.with_port(port)),
         (Feature::CloudInit, config()?.with_cloud_init(CloudInit::new("#cloud-config\n"))),
+        (Feature::ImageFiles, config()?.with_image("file:/nonexistent/sc-no-such-image")),
         (Feature::CpuLimit, limits(ResourceLimits { cpu_cores: Some(0.5), ..none })?),
         (Feature::MemoryLimit, limits(ResourceLimits { memory_mb: Some(96), ..none })?),
         (Feature::DiskLimit, limits(ResourceLimits { disk_gb: Some(2), ..none })?),

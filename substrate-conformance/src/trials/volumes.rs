@@ -16,7 +16,7 @@ trials! {
     volumes_are_listed_in_order_of_names => ListVolumes [Operation::CreateVolume];
     a_deleted_volume_is_gone_and_its_name_free => DeleteVolume [Operation::CreateVolume, Operation::ListVolumes];
     delete_of_a_missing_volume_is_not_found => DeleteVolume;
-    delete_of_a_volume_in_use_is_a_conflict => DeleteVolume [Operation::CreateVolume, Feature::CreateVolumes];
+    delete_of_a_volume_in_use_is_a_conflict => DeleteVolume [Operation::CreateVolume, Feature::CreateVolumes, Operation::StopInstance];
     a_volume_outlives_its_instance
         => CreateVolume [Feature::CreateVolumes, Operation::ExecuteCommand];
     a_new_volume_of_an_old_name_is_empty

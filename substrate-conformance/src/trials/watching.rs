@@ -12,13 +12,13 @@ use crate::verdict::{Failure, Verdict, ensure, same};
 
 trials! {
     a_gap_is_an_exception => Watch;
-    a_life_is_watched_in_order => Watch;
-    nothing_is_missed_from_the_moment_of_watching => Watch;
+    a_life_is_watched_in_order => Watch [Operation::StopInstance];
+    nothing_is_missed_from_the_moment_of_watching => Watch [Operation::StopInstance];
     a_pause_is_watched => Watch [Operation::PauseInstance, Operation::ResumeInstance];
-    watched_events_say_where_and_how_they_are_known => Watch;
-    two_watchers_see_the_same => Watch;
-    a_dropped_watcher_harms_nobody => Watch;
-    watching_resumes_after_a_cursor => Watch [Feature::WatchResume];
+    watched_events_say_where_and_how_they_are_known => Watch [Operation::StopInstance];
+    two_watchers_see_the_same => Watch [Operation::StopInstance];
+    a_dropped_watcher_harms_nobody => Watch [Operation::StopInstance];
+    watching_resumes_after_a_cursor => Watch [Feature::WatchResume, Operation::StopInstance];
     the_end_of_a_deaf_instance_is_watched => Watch [Feature::CreateCommand];
 }
 

@@ -4,7 +4,6 @@
 //! has fails a whole list), too late (it asks for events only when the stream is first polled) or with
 //! guesses (terminal output) is read here from the same transport.
 
-mod query;
 #[cfg(feature = "tls")]
 mod tls;
 mod transport;
@@ -14,20 +13,20 @@ use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker, body_full};
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker, body_full, body_try_stream};
 use bytes::Bytes;
 use http_body_util::{BodyExt, BodyStream, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use substrate_core::{Error, Outcome, Result};
+use substrate_core::{Error, OpenImageFile, Outcome, Result, UploadProgress};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
-pub(crate) use query::Target;
+pub(crate) use substrate_core::provider::RequestTarget as Target;
 pub(crate) use transport::{Driver, TransportError};
 
 use crate::config::DockerConfig;
@@ -37,6 +36,9 @@ use transport::{Endpoint, Transport};
 /// How many short exchanges run at once. Each is a connection, and a process has few file descriptors:
 /// a thousand callers share these instead of failing.
 const CONCURRENT_EXCHANGES: usize = 64;
+
+/// How long an upload may stand still. The daemon unpacks what it got before it answers.
+const SILENCE: Duration = Duration::from_secs(600);
 
 /// The longest answer that is read into memory.
 const ANSWER_LIMIT: usize = 256 << 20;
@@ -220,6 +222,31 @@ impl Client {
         let (response, driver) =
             self.within(attempt, self.request_timeout, self.accepted(attempt, request)).await??;
         Ok((BodyStream::new(response.into_body()), driver))
+    }
+
+    /// Sends an archive of images, for as long as it moves, and reads what the daemon says of it.
+    pub(crate) async fn load(&self, attempt: &str, archive: OpenImageFile) -> Result<Bytes> {
+        self.docker().await?;
+        let progress = UploadProgress::new();
+        let size = archive.size();
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(Target::new("/images/load").with("quiet", "1").as_str())
+            .header(CONTENT_TYPE, "application/x-tar")
+            .header(CONTENT_LENGTH, size)
+            .body(body_try_stream(progress.counted(archive.into_stream())))
+            .map_err(|error| Error::internal(format!("the request cannot be made: {error}")))?;
+        let exchange = async {
+            let (response, _driver) = self.accepted(attempt, request).await?;
+            self.whole(attempt, response).await
+        };
+        progress.while_moving(SILENCE, exchange).await.unwrap_or_else(|| {
+            self.transport.lost();
+            Err(Error::timeout(format!(
+                "cannot {attempt}: {} has taken nothing and said nothing for {SILENCE:?}",
+                self.endpoint()
+            )))
+        })
     }
 
     /// Opens a two-way stream.

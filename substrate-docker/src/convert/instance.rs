@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -251,7 +250,7 @@ impl Summary {
         instance.labels = read.labels;
         instance.metadata = read.metadata;
         instance.created_at = self.created.and_then(|created| match created {
-            Value::Number(seconds) => Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.as_u64()?)),
+            Value::Number(seconds) => time::from_seconds(seconds.as_u64()?),
             Value::String(text) => time::parse(&text),
             _ => None,
         });

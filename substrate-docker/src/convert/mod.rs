@@ -1,5 +1,6 @@
 //! Pure functions between Docker's types and ours. Nothing here talks to anybody.
 
+pub(crate) mod archive;
 pub(crate) mod create;
 pub(crate) mod event;
 pub(crate) mod frame;

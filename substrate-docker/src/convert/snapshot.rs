@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde::Deserialize;
 use serde_json::Value;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use substrate_core::{InstanceName, Labels, Snapshot, SnapshotConfig, SnapshotName};
 
 /// The snapshot's name, exactly as given.
@@ -122,7 +122,7 @@ impl ImageSummary {
 
     pub(crate) fn created_at(&self) -> Option<SystemTime> {
         match self.created.as_ref()? {
-            Value::Number(seconds) => Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.as_u64()?)),
+            Value::Number(seconds) => super::time::from_seconds(seconds.as_u64()?),
             Value::String(text) => super::time::parse(text),
             _ => None,
         }

@@ -48,7 +48,9 @@ fn zone_offset(zone: &str) -> Option<i64> {
         _ => -1,
     };
     let (hours, minutes) = zone.get(1..)?.split_once(':')?;
-    Some(sign * (hours.parse::<i64>().ok()? * 3_600 + minutes.parse::<i64>().ok()? * 60))
+    // Two digits each: no zone is further away, and more could not be counted in seconds.
+    let (hours, minutes): (u8, u8) = (hours.parse().ok()?, minutes.parse().ok()?);
+    Some(sign * (i64::from(hours) * 3_600 + i64::from(minutes) * 60))
 }
 
 /// Days since 1970-01-01 of a date in the Gregorian calendar, with years that begin in March, so that the
@@ -65,6 +67,11 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 pub(crate) fn to_query(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("{}.{:09}", since.as_secs(), since.subsec_nanos())
+}
+
+/// Seconds since 1970, as lists carry them; `None` for what no clock can show.
+pub(crate) fn from_seconds(seconds: u64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 /// Nanoseconds since 1970, as events carry them.
@@ -86,6 +93,15 @@ mod tests {
 
     fn nanoseconds_of(text: &str) -> u128 {
         parse(text).unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos()
+    }
+
+    #[test]
+    fn a_zone_or_a_number_that_is_too_large_is_no_time() {
+        for zone in ["+9223372036854775807:00", "-9223372036854775807:59", "+256:00", "+00:256"] {
+            assert_eq!(parse(&format!("2026-11-21T04:13:03{zone}")), None, "{zone}");
+        }
+        assert_eq!(from_seconds(u64::MAX), None);
+        assert_eq!(from_seconds(1), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1)));
     }
 
     #[test]

@@ -7,13 +7,13 @@ use std::time::Duration;
 use bollard::models::NetworkConnectRequest;
 use serde::Deserialize;
 use serde_json::Value;
+use substrate_core::provider::Wait;
 use substrate_core::{
-    Error, Instance, InstanceConfig, InstanceKind, InstanceName, InstanceState, NetworkConfig, Result,
-    VolumeSource,
+    Error, ImageFile, Instance, InstanceConfig, InstanceKind, InstanceName, InstanceState, NetworkConfig,
+    Outcome, Result, VolumeSource,
 };
 
 use super::DockerSubstrate;
-use super::waiting::Wait;
 use crate::client::Target;
 use crate::config::PullPolicy;
 use crate::convert::create::{body, endpoint};
@@ -34,6 +34,10 @@ fn lacks_image(error: &Error) -> bool {
     error.is_not_found() && (message.contains("no such image") || message.contains("image not known"))
 }
 
+fn image_file(config: &InstanceConfig) -> Result<Option<ImageFile>> {
+    config.image.as_deref().map_or(Ok(None), ImageFile::in_reference)
+}
+
 impl DockerSubstrate {
     pub(super) async fn validate(&self, config: &InstanceConfig) -> Result<()> {
         let config = self.checked(config)?;
@@ -41,9 +45,13 @@ impl DockerSubstrate {
     }
 
     pub(super) async fn create(&self, config: &InstanceConfig) -> Result<Arc<Instance>> {
-        let config = self.checked(config)?;
+        let mut config = self.checked(config)?;
         self.check_references(&config).await?;
-        if let (Some(image), PullPolicy::Always) = (&config.image, self.config.pull_policy) {
+        if let Some(file) = image_file(&config)? {
+            // Whatever comes of it, no container was asked for yet. By its id, because a name can be moved on.
+            let image = self.imported(&file).await.map_err(|error| error.with_outcome(Outcome::NotSent))?;
+            config.image = Some(image.id);
+        } else if let (Some(image), PullPolicy::Always) = (&config.image, self.config.pull_policy) {
             self.provide_image(image).await?;
         }
         let networks: Vec<&NetworkConfig> = config.networks.iter().collect();
@@ -91,6 +99,9 @@ impl DockerSubstrate {
     /// Whether the networks and volumes are there. The daemon would make a missing volume silently, and
     /// find a missing network only when the container starts.
     async fn check_references(&self, config: &InstanceConfig) -> Result<()> {
+        if let Some(file) = image_file(config)? {
+            file.open().await?;
+        }
         for place in &config.networks {
             let network = self.find_network(&place.network_name).await?;
             check_address(place, &network.name, &network.subnets())?;

@@ -190,7 +190,7 @@ impl Watch {
             return event;
         }
         if !self.names.contains_key(instance.as_str()) {
-            let target = Target::new("/containers").segment(instance.as_str()).then("json");
+            let target = Target::new("/containers").segment(instance.as_str()).segment("json");
             let document = self.client.get::<serde_json::Value>("look at the container", &target).await;
             let name = document.as_ref().ok().and_then(|document| document.get("Name")?.as_str());
             if let Some(name) = name {
@@ -218,7 +218,7 @@ fn remember(names: &mut HashMap<String, InstanceName>, id: &str, name: &str) {
 }
 
 /// The next event in a buffer of JSON documents, one per line or one behind the other.
-fn take_event(buffer: &mut BytesMut) -> Result<Option<NativeEvent>> {
+pub(crate) fn take_event(buffer: &mut BytesMut) -> Result<Option<NativeEvent>> {
     let mut documents = serde_json::Deserializer::from_slice(buffer).into_iter::<NativeEvent>();
     let event = match documents.next() {
         Some(Ok(event)) => event,

@@ -15,6 +15,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::json;
+use substrate_core::provider::Wait;
 use substrate_core::{
     Command, CommandEvent, CommandInput, CommandSession, Error, ExitStatus, InstanceName, InstanceState,
     Outcome, Result, TerminalSize,
@@ -25,7 +26,6 @@ use tokio::time::{Instant, sleep};
 
 use super::DockerSubstrate;
 use super::lifecycle::not_running;
-use super::waiting::Wait;
 use crate::client::{Client, Target};
 use crate::convert::frame::{Demultiplexer, Source};
 use crate::convert::instance::Inspection;
@@ -118,7 +118,7 @@ impl DockerSubstrate {
     }
 
     async fn start_exec(&self, exec: &str, terminal: Option<TerminalSize>) -> Result<Connection> {
-        let target = Target::new("/exec").segment(exec).then("start");
+        let target = Target::new("/exec").segment(exec).segment("start");
         let attempt = "start the command";
         let Some(size) = terminal else {
             return self.client.upgrade(attempt, &target, &json!({"Detach": false, "Tty": false})).await;
@@ -169,7 +169,7 @@ impl ExecState {
 }
 
 async fn look(client: &Client, exec: &str) -> Result<ExecState> {
-    let target = Target::new("/exec").segment(exec).then("json");
+    let target = Target::new("/exec").segment(exec).segment("json");
     client.get("ask for the command's state", &target).await.map_err(|error| {
         let error = if error.is_not_found() {
             Error::conflict("the instance went while the command ran; how it ended is not known")
@@ -428,7 +428,7 @@ async fn has_ended(client: &Client, container: &str, message: &str) -> bool {
     if message.contains("broken pipe") || message.contains("stopped container") {
         return true;
     }
-    let target = Target::new("/containers").segment(container).then("json");
+    let target = Target::new("/containers").segment(container).segment("json");
     let inspection = client.get::<Inspection>("look at the container", &target).await;
     // When it cannot be told, the refusal stands as it is.
     inspection.map_or_else(|error| error.is_not_found(), |container| !container.state.running)

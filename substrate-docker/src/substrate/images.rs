@@ -6,7 +6,7 @@ use bollard::auth::DockerCredentials;
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::StreamExt;
 use secrecy::ExposeSecret;
-use substrate_core::{Error, ErrorKind, Image, Outcome, Result, RetryAdvice};
+use substrate_core::{Error, ErrorKind, Image, ImageFile, Outcome, Result, RetryAdvice};
 use tokio::time::timeout;
 
 use super::DockerSubstrate;
@@ -29,6 +29,10 @@ impl DockerSubstrate {
     }
 
     pub(super) async fn image(&self, reference: &str) -> Result<Image> {
+        self.descriptor.get().capabilities.require_image(reference)?;
+        if let Some(file) = ImageFile::in_reference(reference)? {
+            return self.imported(&file).await;
+        }
         let parsed = ImageReference::parse(reference)?;
         if let Some(image) = self.local_image(reference).await? {
             return Ok(image);
@@ -56,7 +60,7 @@ impl DockerSubstrate {
         }
     }
 
-    async fn local_image(&self, reference: &str) -> Result<Option<Image>> {
+    pub(super) async fn local_image(&self, reference: &str) -> Result<Option<Image>> {
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Document {
@@ -70,7 +74,7 @@ impl DockerSubstrate {
             #[serde(default)]
             size: Option<u64>,
         }
-        let target = Target::new("/images").segment(reference).then("json");
+        let target = Target::new("/images").segment(reference).segment("json");
         let document: Document = match self.client.get("look at the image", &target).await {
             Ok(document) => document,
             Err(error) if error.is_not_found() => return Ok(None),

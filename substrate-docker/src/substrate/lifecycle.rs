@@ -8,12 +8,12 @@ use bollard::query_parameters::{
     StopContainerOptions,
 };
 use serde_json::{Value, json};
+use substrate_core::provider::Wait;
 use substrate_core::{
     Error, ErrorKind, Instance, InstanceFilter, InstanceName, InstanceState, Outcome, Result, StopMode,
 };
 
 use super::DockerSubstrate;
-use super::waiting::Wait;
 use crate::client::Target;
 use crate::convert::instance::{Inspection, Summary, words_of};
 use crate::name::{is_container_name, is_id_of};
@@ -60,7 +60,7 @@ impl DockerSubstrate {
         if !is_container_name(name) {
             return Err(missing(name));
         }
-        let target = Target::new("/containers").segment(name).then("json");
+        let target = Target::new("/containers").segment(name).segment("json");
         let inspection: Value = match self.client.get("look at the container", &target).await {
             Ok(inspection) => inspection,
             Err(error) if error.is_not_found() => return Err(missing(name)),
@@ -76,7 +76,7 @@ impl DockerSubstrate {
         }
         match self.holder_of_name(name, text("Id")).await? {
             Some(holder) => {
-                let target = Target::new("/containers").segment(&holder).then("json");
+                let target = Target::new("/containers").segment(&holder).segment("json");
                 self.client.get("look at the container", &target).await
             }
             None => Ok(inspection),
@@ -111,7 +111,7 @@ impl DockerSubstrate {
 
     /// A container by its full id; `None` when it is gone.
     pub(super) async fn inspect_id(&self, id: &str) -> Result<Option<Inspection>> {
-        let target = Target::new("/containers").segment(id).then("json");
+        let target = Target::new("/containers").segment(id).segment("json");
         match self.client.get("look at the container", &target).await {
             Ok(inspection) => Ok(Some(inspection)),
             Err(error) if error.is_not_found() => Ok(None),

@@ -50,7 +50,7 @@ impl Log<'_> {
     async fn open(&self, tail: Option<usize>, since: Option<SystemTime>, follow: bool) -> Result<Reading> {
         let mut target = Target::new("/containers")
             .segment(self.id)
-            .then("logs")
+            .segment("logs")
             .with("stdout", "1")
             .with("stderr", "1")
             .with("timestamps", "1")

@@ -54,7 +54,7 @@ impl DockerSubstrate {
     }
 
     pub(super) async fn read_usage(&self, id: &str, one_shot: bool) -> Result<Reading> {
-        let mut target = Target::new("/containers").segment(id).then("stats").with("stream", "0");
+        let mut target = Target::new("/containers").segment(id).segment("stats").with("stream", "0");
         if one_shot {
             target = target.with("one-shot", "1");
         }

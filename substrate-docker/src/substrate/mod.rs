@@ -4,9 +4,9 @@ mod connection;
 mod create;
 mod events;
 mod exec;
+mod image_files;
 mod images;
 mod lifecycle;
-mod locks;
 mod logs;
 mod metrics;
 mod networks;
@@ -14,13 +14,13 @@ mod resources;
 mod restore;
 mod snapshots;
 mod volumes;
-mod waiting;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
 use substrate_core::config::{Environment, Section};
+use substrate_core::provider::NameLocks;
 use substrate_core::{
     BoxStream, CloneConfig, Command, CommandSession, Descriptor, DescriptorCell, Error, HealthReport, Image,
     Instance, InstanceConfig, InstanceFilter, InstanceKind, InstanceName, LogOptions, LogStream, Network,
@@ -31,7 +31,8 @@ use substrate_core::{
 
 use crate::client::Client;
 use crate::config::DockerConfig;
-use locks::NameLocks;
+#[cfg(test)]
+pub(crate) use events::take_event;
 use metrics::Clock;
 
 /// The technology's name in descriptors and configurations.

@@ -6,13 +6,13 @@ use std::time::Duration;
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest, NetworkDisconnectRequest};
 use serde_json::json;
 use std::collections::BTreeMap;
+use substrate_core::provider::Wait;
 use substrate_core::{
     Error, InstanceName, Network, NetworkAttachment, NetworkConfig, NetworkName, NetworkSpec, Result,
 };
 
 use super::DockerSubstrate;
 use super::create::check_address;
-use super::waiting::Wait;
 use crate::client::Target;
 use crate::convert::create::endpoint;
 use crate::convert::instance::Summary;

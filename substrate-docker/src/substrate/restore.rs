@@ -10,10 +10,10 @@ use std::time::Duration;
 use bollard::query_parameters::{RemoveVolumeOptions, RenameContainerOptions};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use substrate_core::provider::Wait;
 use substrate_core::{Error, InstanceName, InstanceState, Outcome, Result, SnapshotName, StopMode};
 
 use super::DockerSubstrate;
-use super::waiting::Wait;
 use crate::client::Target;
 use crate::convert::instance::{Inspection, object};
 use crate::convert::labels;

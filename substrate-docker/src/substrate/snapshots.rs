@@ -83,7 +83,7 @@ impl DockerSubstrate {
             let id = snapshot.id.clone().unwrap_or_default();
             let image: Value = self
                 .client
-                .get("look at the snapshot", &Target::new("/images").segment(&id).then("json"))
+                .get("look at the snapshot", &Target::new("/images").segment(&id).segment("json"))
                 .await?;
             let created = image.get("Created").and_then(Value::as_str).and_then(crate::convert::time::parse);
             snapshot.created_at = created.or(snapshot.created_at);
@@ -178,7 +178,7 @@ impl DockerSubstrate {
 
     /// Deletes an image of ours that has no name and that no container needs any more.
     pub(super) async fn release_image(&self, image: &str) -> Result<()> {
-        let target = Target::new("/images").segment(image).then("json");
+        let target = Target::new("/images").segment(image).segment("json");
         let document: Value = match self.client.get("look at the image", &target).await {
             Ok(document) => document,
             Err(error) if error.is_not_found() => return Ok(()),
@@ -255,7 +255,7 @@ impl DockerSubstrate {
     ) -> Result<Instance> {
         let mut inherited: BTreeMap<String, String> = text_map(object(document, "Config")?.get("Labels"));
         // A snapshot hands down what its container had when it was taken.
-        let target = Target::new("/images").segment(image).then("json");
+        let target = Target::new("/images").segment(image).segment("json");
         let image_document: Value = self.client.get("look at the image", &target).await?;
         for (key, value) in text_map(image_document.pointer("/Config/Labels")) {
             inherited.entry(key).or_insert(value);

@@ -73,7 +73,8 @@ async fn podman_s_words_do_not_make_a_list_unreadable() {
 #[tokio::test]
 async fn a_listener_left_behind_by_more_than_the_daemon_queues_is_told_of_a_gap() {
     let mut body = String::from("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n");
-    for number in 0..1500_u64 {
+    // Somewhat more than the daemon queues, and less than a socket holds: the server writes it at one go.
+    for number in 0..1100_u64 {
         let time = 1_795_234_400_000_000_000 + number;
         body.push_str(&format!(
             "{{\"Type\":\"container\",\"Action\":\"start\",\"Actor\":{{\"ID\":\"f0\",\"Attributes\":{{\"name\":\"web\"}}}},\"time\":1795234400,\"timeNano\":{time}}}\n"
@@ -92,7 +93,7 @@ async fn a_listener_left_behind_by_more_than_the_daemon_queues_is_told_of_a_gap(
     .unwrap();
     let items: Vec<_> = stream.take_while(|item| std::future::ready(item.is_ok())).collect().await;
     let events = items.iter().filter(|item| matches!(item, Ok(WatchItem::Event { .. }))).count();
-    assert_eq!(events, 1500, "nothing that came is left out");
+    assert_eq!(events, 1100, "nothing that came is left out");
     assert!(items.iter().any(|item| matches!(item, Ok(WatchItem::Gap { .. }))));
 }
 

@@ -83,7 +83,7 @@ impl Engine {
         let taking_part: Vec<(&Name, &Journal, usize)> =
             journals.iter().filter_map(|(name, journal)| Some((name, journal, *steps.get(name)?))).collect();
         try_join_all(taking_part.iter().map(|(name, journal, steps)| {
-            let run = journal.with_state(JournalState::last_run) + 1;
+            let run = journal.with_state(JournalState::last_run).saturating_add(1);
             let purpose = purpose(name);
             journal.append(Record::Began { run, purpose, steps: *steps, at: SystemTime::now() })
         }))

@@ -58,9 +58,15 @@ pub(super) async fn update(site: &Site<'_>, properties: &Value) -> Result<Found>
     let (substrate, name) = (site.substrate()?, name_of(site)?);
     let config = config(site, properties)?;
     let mut instance = substrate.get_instance(&name).await?;
+    // A stop that an interrupted run has begun comes to its end first: nothing can be changed in its middle.
+    if instance.state == InstanceState::Stopping {
+        stop(substrate, &name, stop_mode(site)).await?;
+        instance = substrate.get_instance(&name).await?;
+    }
     if !covers(&instance.limits, &config.limits) {
-        // Where limits hold from the next start on, the instance is started anew.
-        if is_up(instance.state) && !site.has(Feature::LiveLimits) {
+        // Where limits hold from the next start on, the instance is started anew; also one that fails to run, or has
+        // only been told to.
+        if instance.state != InstanceState::Stopped && !site.has(Feature::LiveLimits) {
             stop(substrate, &name, stop_mode(site)).await?;
             instance = substrate.get_instance(&name).await?;
         }
@@ -131,10 +137,6 @@ fn was_asked_for(site: &Site<'_>, network: &str) -> bool {
 
 fn is_to_run(properties: &Value) -> bool {
     properties.get("running").and_then(Value::as_bool).unwrap_or(true)
-}
-
-fn is_up(state: InstanceState) -> bool {
-    matches!(state, InstanceState::Running | InstanceState::Paused)
 }
 
 /// Whether every limit that is asked for is set.

@@ -105,7 +105,7 @@ impl JournalState {
             Record::Renewed => {}
             Record::Released => self.owner = None,
             Record::Began { run, purpose, steps, at } => {
-                if *run != self.last_run() + 1 {
+                if Some(*run) != self.last_run().checked_add(1) {
                     return illegal("the runs are not in order");
                 }
                 if self.runs.len() == MOST_RUNS {

@@ -306,5 +306,19 @@ fn entry_path(folder: &Path, number: u64) -> Path {
 }
 
 fn number_of(path: &Path) -> Option<u64> {
-    path.filename()?.strip_suffix(".jsonl")?.parse().ok()
+    let number: u64 = path.filename()?.strip_suffix(".jsonl")?.parse().ok()?;
+    // Entries are counted from zero: a file with a number that none can follow is no entry.
+    (number < u64::MAX / 2).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_none_can_follow_is_no_entry() {
+        let folder = Path::from("shop/log");
+        assert_eq!(number_of(&entry_path(&folder, 7)), Some(7));
+        assert_eq!(number_of(&entry_path(&folder, u64::MAX)), None);
+    }
 }

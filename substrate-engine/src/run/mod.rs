@@ -16,7 +16,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::Value;
 use substrate_core::Error;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+pub use tokio_util::sync::CancellationToken;
 
 pub use progress::{Progress, ProgressEvent, Stage};
 pub use report::{Failure, Report, Skipped};

@@ -16,4 +16,5 @@ mod living;
 mod moments;
 mod ownership;
 mod rollbacks;
+mod stops;
 mod world;

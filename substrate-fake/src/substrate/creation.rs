@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use substrate_core::{
-    CloudInit, Descriptor, Error, EventKind, Feature, Instance, InstanceConfig, InstanceKind, InstanceName,
-    PortMapping, Result, VolumeSource,
+    CloudInit, Descriptor, Error, EventKind, Feature, ImageFile, Instance, InstanceConfig, InstanceKind,
+    InstanceName, PortMapping, Result, VolumeSource,
 };
 
 use super::{lifecycle, networks};
@@ -15,7 +15,7 @@ use crate::error::{no_image, taken};
 use crate::guest::main_invocation;
 use crate::options::{self, InstanceOptions};
 use crate::record::Record;
-use crate::state::State;
+use crate::state::{State, image};
 
 /// What a configuration comes to.
 pub(super) struct Checked {
@@ -25,6 +25,12 @@ pub(super) struct Checked {
 
 pub(super) async fn create_instance(call: &Call<'_>, config: &InstanceConfig) -> Result<Arc<Instance>> {
     let descriptor = &call.inner.descriptor;
+    if let Some(image) = &config.image
+        && ImageFile::in_reference(image)?.is_some()
+    {
+        call.inner.read(None, |state, _| validate(state, descriptor, config).map(drop)).await?;
+        super::images::check_file(image).await?;
+    }
     let main = if descriptor.capabilities.can(Feature::CreateStopped) {
         None
     } else {
@@ -58,7 +64,9 @@ pub(super) fn validate(state: &State, descriptor: &Descriptor, config: &Instance
         Some(kind) => kind,
         None => descriptor.kinds.first().copied().unwrap_or(InstanceKind::Container),
     };
+    // A file is looked for outside of this world, and comes into it with the instance.
     if let Some(image) = &config.image
+        && ImageFile::in_reference(image)?.is_none()
         && !state.images.contains_key(image)
     {
         return Err(no_image(image));
@@ -94,6 +102,13 @@ pub(crate) fn create(
     config: &InstanceConfig,
 ) -> Result<InstanceName> {
     let checked = validate(change.state, descriptor, config)?;
+    if let Some(file) = &config.image
+        && !change.state.images.contains_key(file)
+    {
+        let created = change.tick();
+        change.state.images.insert(file.clone(), image(file, created));
+        change.happened_to(EventKind::ImageAvailable, file);
+    }
     let name = insert(change, checked.kind, config.clone(), checked.options)?;
     change.happened(EventKind::Created, &name, config.image.clone());
     Ok(name)

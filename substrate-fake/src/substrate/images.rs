@@ -1,6 +1,6 @@
 //! Images.
 
-use substrate_core::{Error, EventKind, Image, Result};
+use substrate_core::{Error, EventKind, Image, ImageFile, Result};
 
 use crate::call::Call;
 use crate::state::{State, image};
@@ -15,6 +15,8 @@ pub(super) async fn ensure(call: &Call<'_>, reference: &str) -> Result<Image> {
             "the image reference is empty, longer than 4,096 bytes, or has a space or a control character in it",
         ));
     }
+    call.inner.descriptor.capabilities.require_image(reference)?;
+    check_file(reference).await?;
     let look = |state: &mut State, _| Ok(state.images.get(reference).cloned());
     if let Some(image) = call.inner.read(None, look).await? {
         return Ok(image);
@@ -40,4 +42,12 @@ pub(super) async fn ensure(call: &Call<'_>, reference: &str) -> Result<Image> {
         Ok(image)
     })
     .await
+}
+
+/// That a reference to a file names one that is there: this much of the machine outside is real.
+pub(super) async fn check_file(reference: &str) -> Result<()> {
+    match ImageFile::in_reference(reference)? {
+        Some(file) => file.open().await.map(drop),
+        None => Ok(()),
+    }
 }

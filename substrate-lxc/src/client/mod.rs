@@ -2,9 +2,9 @@
 
 mod operation;
 mod peer;
-mod query;
 pub(crate) mod socket;
 mod tls;
+mod upload;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +22,9 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 pub(crate) use operation::{Ended, Operation, Progress};
-pub(crate) use query::Target;
 use socket::Socket;
+pub(crate) use substrate_core::provider::RequestTarget as Target;
+pub(crate) use upload::Upload;
 
 use crate::config::{Address, LxcConfig};
 use crate::error;
@@ -267,7 +268,7 @@ impl Client {
     ) -> Result<Option<Operation>> {
         let mut target = Target::new("/1.0/operations").segment(id);
         if !longer.is_zero() {
-            target = target.then("wait").with("timeout", &longer.as_secs().to_string());
+            target = target.segment("wait").with("timeout", &longer.as_secs().to_string());
         }
         let lost = |error: Error| error.with_outcome(Outcome::Unknown);
         let exchange = async {

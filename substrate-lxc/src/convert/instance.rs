@@ -57,6 +57,9 @@ pub(crate) struct Document {
     expanded_devices: Option<BTreeMap<String, Device>>,
 }
 
+/// Whether a machine can be saved with its memory.
+pub(crate) const MIGRATION: &str = "migration.stateful";
+
 /// The keys of a configuration that are read here. An instance has dozens of others, most of them the server's own
 /// notes, and a list has them hundreds of times: they are passed over without being copied.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +69,7 @@ impl Keys {
     fn is_read(key: &str) -> bool {
         key.starts_with("user.")
             || key.starts_with("limits.")
+            || key == MIGRATION
             || key.strip_prefix("volatile.").is_some_and(|key| {
                 matches!(key, "uuid" | "base_image" | "last_state.power") || key.ends_with(".hwaddr")
             })
@@ -222,6 +226,14 @@ impl Document {
     pub(crate) fn configuration(&self) -> &BTreeMap<String, String> {
         static NONE: BTreeMap<String, String> = BTreeMap::new();
         self.expanded_config.as_ref().or(self.config.as_ref()).map_or(&NONE, |keys| &keys.0)
+    }
+
+    /// Whether its memory can be saved: a machine that was set up for it.
+    pub(crate) fn keeps_memory(&self) -> bool {
+        // As the servers read a truth.
+        let is_true = |value: &String| matches!(value.to_lowercase().as_str(), "true" | "1" | "yes" | "on");
+        self.kind() == InstanceKind::VirtualMachine
+            && self.configuration().get(MIGRATION).is_some_and(is_true)
     }
 
     /// The instance's own configuration: labels of a profile are not an instance's.

@@ -103,7 +103,8 @@ fn read_allowance(text: &str) -> Option<f64> {
     let (time, period) = text.split_once('/')?;
     let milliseconds = |text: &str| text.trim().strip_suffix("ms")?.trim().parse::<f64>().ok();
     let (time, period) = (milliseconds(time)?, milliseconds(period)?);
-    (period > 0.0).then_some(time / period)
+    // `inf` is a number for the standard library.
+    Some(time / period).filter(|share| share.is_finite() && *share > 0.0)
 }
 
 /// `2`, or a set of processors: `0-3,5`.
@@ -111,16 +112,18 @@ fn read_processors(text: &str) -> Option<f64> {
     if let Ok(count) = text.trim().parse::<u32>() {
         return Some(f64::from(count));
     }
-    let mut count = 0;
+    // A range can have one more than the largest number, and there can be many ranges.
+    let mut count = 0.0;
     for part in text.split(',') {
         count += match part.trim().split_once('-') {
             Some((first, last)) => {
-                last.trim().parse::<u32>().ok()?.checked_sub(first.trim().parse::<u32>().ok()?)? + 1
+                f64::from(last.trim().parse::<u32>().ok()?.checked_sub(first.trim().parse::<u32>().ok()?)?)
+                    + 1.0
             }
-            None => part.trim().parse::<u32>().map(|_| 1).ok()?,
+            None => part.trim().parse::<u32>().map(|_| 1.0).ok()?,
         };
     }
-    Some(f64::from(count))
+    Some(count)
 }
 
 /// A size with its unit: `96MiB`, `1GB`, a plain number of bytes. A percentage is none.
@@ -161,7 +164,8 @@ fn bits(text: &str) -> Option<f64> {
         "Gibit" => 1_073_741_824.0 / 1e6,
         _ => return None,
     };
-    Some(number.parse::<f64>().ok()? * factor)
+    // Of digits enough, it is infinite.
+    Some(number.parse::<f64>().ok()? * factor).filter(|rate| rate.is_finite())
 }
 
 #[cfg(test)]
@@ -170,6 +174,16 @@ mod tests {
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn numbers_that_nobody_has_are_counted_or_left_out() {
+        assert_eq!(read_processors("0-4294967295"), Some(4_294_967_296.0));
+        assert_eq!(read_processors("0-4294967295,0-4294967295"), Some(8_589_934_592.0));
+        assert_eq!(bits(&"9".repeat(400)), None);
+        for share in ["infms/100ms", "NaNms/100ms", "1ms/0ms", "-1ms/1ms", "1ms/NaNms"] {
+            assert_eq!(read_allowance(share), None, "{share}");
+        }
     }
 
     #[test]

@@ -14,7 +14,8 @@ pub(crate) fn counters(state: &StateDocument) -> UsageCounters {
     if let Some(interfaces) = &state.network {
         let sum = |bytes: fn(&Interface) -> i64| {
             let outside = interfaces.values().filter(|interface| !interface.is_loopback());
-            outside.map(|interface| u64::try_from(bytes(interface)).unwrap_or(0)).sum()
+            let bytes = outside.map(|interface| u64::try_from(bytes(interface)).unwrap_or(0));
+            bytes.fold(0, u64::saturating_add)
         };
         counters.received_bytes = Some(sum(|interface| interface.counters.bytes_received));
         counters.sent_bytes = Some(sum(|interface| interface.counters.bytes_sent));
@@ -45,6 +46,14 @@ mod tests {
 
     fn state(json: serde_json::Value) -> StateDocument {
         serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn counters_at_their_ends_are_no_reason_to_panic() {
+        let most = serde_json::json!({"counters": {"bytes_received": i64::MAX, "bytes_sent": i64::MIN}});
+        let state = state(serde_json::json!({"network": {"a": most, "b": most, "c": most}}));
+        let counters = counters(&state);
+        assert_eq!((counters.received_bytes, counters.sent_bytes), (Some(u64::MAX), Some(0)));
     }
 
     #[test]

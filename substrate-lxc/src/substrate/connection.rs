@@ -102,8 +102,9 @@ struct Space {
     total: u64,
 }
 
-const MEMORY_IS_NOT_SAVED: &str = "containers would need CRIU for it, which mostly fails, so it is not offered; \
-     virtual machines alone could (`migration.stateful`)";
+/// Of containers; machines with `migration.stateful` have it.
+pub(super) const MEMORY_IS_NOT_SAVED: &str = "containers would need CRIU for it, which mostly fails, so it is not \
+     offered; virtual machines alone could (`migration.stateful`)";
 const NO_FREE_PORTS: &str = "the servers pick no free port of their host; give a fixed one as a device of type \
      `proxy` in the option `devices`";
 const NO_TIMES: &str = "a console keeps no times";
@@ -117,7 +118,6 @@ const NO_SHAPING: &str =
 /// What the servers can do at best.
 pub(super) fn at_best(config: &LxcConfig) -> Capabilities {
     let capabilities = Capabilities::all()
-        .without(Feature::SnapshotMemory, MEMORY_IS_NOT_SAVED)
         .without(Feature::CreatePorts, NO_FREE_PORTS)
         .without(Feature::LogSince, NO_TIMES)
         .without(Feature::LogStreamsApart, ONE_CONSOLE)
@@ -147,6 +147,9 @@ fn capabilities(config: &LxcConfig, server: &Server, pool_driver: Option<&str>) 
             );
         }
         Some(_) => {}
+    }
+    if !server.runs_machines() {
+        capabilities = capabilities.without(Feature::SnapshotMemory, MEMORY_IS_NOT_SAVED);
     }
     let exec = "container_exec_user_group_cwd";
     if !server.has(exec) {
@@ -298,7 +301,7 @@ impl LxcSubstrate {
             Err(error) => return Err(error),
         }
         if let Some(pool) = self.root_pool().await? {
-            let target = Target::new("/1.0/storage-pools").segment(&pool).then("resources");
+            let target = Target::new("/1.0/storage-pools").segment(&pool).segment("resources");
             match self.client.get::<PoolResources>("ask for the pool's space", &target).await {
                 Ok(PoolResources { space }) => {
                     #[allow(clippy::cast_precision_loss, reason = "a size in GiB needs no more than 52 bits")]
@@ -361,6 +364,15 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_saved_only_where_there_are_machines() {
+        let config = LxcConfig::default();
+        assert!(capabilities(&config, &server(&USUAL), None).can(Feature::SnapshotMemory));
+        let without_machines = serde_json::from_value(json!({"environment": {"driver": "lxc"}})).unwrap();
+        let refusal = capabilities(&config, &without_machines, None).require(Feature::SnapshotMemory);
+        assert!(refusal.unwrap_err().message().contains("CRIU"));
+    }
+
+    #[test]
     fn a_folder_as_pool_bounds_no_disk() {
         let capabilities = capabilities(&LxcConfig::default(), &server(&USUAL), Some("dir"));
         assert!(capabilities.require(Feature::DiskLimit).unwrap_err().message().contains("dir"));
@@ -388,13 +400,8 @@ mod tests {
     #[test]
     fn what_the_servers_never_can_is_declared_with_a_reason() {
         let capabilities = at_best(&LxcConfig::default().with_bandwidth_limits(false));
-        for feature in [
-            Feature::SnapshotMemory,
-            Feature::CreatePorts,
-            Feature::LogSince,
-            Feature::WatchResume,
-            Feature::NetworkLimit,
-        ] {
+        for feature in [Feature::CreatePorts, Feature::LogSince, Feature::WatchResume, Feature::NetworkLimit]
+        {
             assert!(!capabilities.require(feature).unwrap_err().message().is_empty(), "{feature}");
         }
     }

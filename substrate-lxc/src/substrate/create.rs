@@ -14,6 +14,7 @@ use substrate_core::{
 };
 
 use super::LxcSubstrate;
+use super::image_files::ImageFiles;
 use super::lifecycle::missing;
 use crate::client::{Ended, Target};
 use crate::convert::create::{Surroundings, body, nic};
@@ -97,7 +98,9 @@ impl LxcSubstrate {
             }));
         }
         let options = LxcOptions::of(config)?;
-        if let Some(image) = &config.image {
+        if let Some(image) = &config.image
+            && ImageFiles::in_reference(image)?.is_none()
+        {
             self.image_reference(image)?;
         }
         for place in &config.networks {
@@ -120,6 +123,11 @@ impl LxcSubstrate {
     /// itself, but only after the image was fetched and unpacked.
     async fn surroundings(&self, config: &InstanceConfig, options: &LxcOptions) -> Result<Surroundings> {
         let mut surroundings = Surroundings::default();
+        if let Some(image) = &config.image
+            && let Some(files) = ImageFiles::in_reference(image)?
+        {
+            files.check().await?;
+        }
         for place in &config.networks {
             let network = self.find_network(place.network_name.as_str()).await?;
             if let Some(address) = place.ip_address {

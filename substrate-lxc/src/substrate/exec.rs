@@ -90,17 +90,30 @@ impl LxcSubstrate {
         if let Some(document) = body.as_object_mut() {
             document.extend(fields.into_iter().map(|(key, value)| (key.to_owned(), value)));
         }
-        let target = target(name).then("exec");
-        let operation = match self.client.send(ATTEMPT, Method::POST, &target, Some(&body), None).await? {
+        let target = target(name).segment("exec");
+        // Beside the request and not after it: whoever listens only when the command runs may miss its end.
+        let record = async {
+            let needed = command.terminal.is_none() && self.product() != Some(ServerKind::Incus);
+            if needed { ExitRecord::of(&self.client, name).await } else { None }
+        };
+        let begin = self.client.send(ATTEMPT, Method::POST, &target, Some(&body), None);
+        let (record, begun) = tokio::join!(record, begin);
+        let operation = match begun? {
             Answer::Begun(operation) => operation,
             Answer::Done => return Err(Error::protocol("the server ran no command, and did not say why")),
         };
-        self.connect(name, command, operation).await
+        self.connect(name, command, operation, record).await
     }
 
     /// Connects to every stream at once: the server starts the command when all of them are there, and gives up
     /// when one is missing for some seconds.
-    async fn connect(&self, name: &str, command: &Command, operation: Operation) -> Result<CommandSession> {
+    async fn connect(
+        &self,
+        name: &str,
+        command: &Command,
+        operation: Operation,
+        record: Option<ExitRecord>,
+    ) -> Result<CommandSession> {
         let streams: Streams = serde_json::from_value(operation.metadata.unwrap_or_default())
             .map_err(|error| Error::protocol(format!("the command has no streams: {error}")))?;
         let terminal = command.terminal.is_some();
@@ -108,17 +121,13 @@ impl LxcSubstrate {
             let Some(secret) = streams.fds.get(key) else { return Ok(None) };
             let target = Target::new("/1.0/operations")
                 .segment(&operation.id)
-                .then("websocket")
+                .segment("websocket")
                 .with("secret", secret);
             // Input that cannot arrive is the caller's to know; a terminal's stream also carries output.
             self.client.websocket(ATTEMPT, &target, key == "0" && !terminal).await.map(Some)
         };
-        let record = async {
-            let needed = !terminal && self.product() != Some(ServerKind::Incus);
-            Ok(if needed { ExitRecord::of(&self.client, name).await } else { None })
-        };
-        let (record, control, first, stdout, stderr) =
-            tokio::try_join!(record, stream("control"), stream("0"), stream("1"), stream("2"))
+        let (control, first, stdout, stderr) =
+            tokio::try_join!(stream("control"), stream("0"), stream("1"), stream("2"))
                 .map_err(|error| error.with_outcome(Outcome::Unknown))?;
         let (Some(control), Some(first)) = (control, first) else {
             return Err(Error::protocol("the command lacks a stream").with_outcome(Outcome::Unknown));
@@ -134,7 +143,7 @@ impl LxcSubstrate {
 
     /// A user by name or number, from the instance's own list.
     async fn user(&self, instance: &str, user: &str) -> Result<User> {
-        let file = target(instance).then("files").with("path", "/etc/passwd");
+        let file = target(instance).segment("files").with("path", "/etc/passwd");
         let list = match self.client.get_raw("read the instance's users", &file).await {
             Ok((_, list)) => String::from_utf8_lossy(&list).into_owned(),
             Err(error) if error.is_not_found() => {
@@ -278,7 +287,7 @@ impl End {
     }
 
     async fn headers_of(&self, path: &str) -> Result<Option<(String, String)>> {
-        let file = target(&self.instance).then("files").with("path", path);
+        let file = target(&self.instance).segment("files").with("path", path);
         let headers = match self.client.head("look into the instance", &file).await {
             Ok(headers) => headers,
             Err(error) if error.is_not_found() => return Ok(None),

@@ -57,11 +57,15 @@ impl ExitRecord {
         Some(Self { socket: Some(socket), ends })
     }
 
-    /// Reads on, for ever: to be raced with something.
+    /// Reads until another end is known, perhaps for ever: to be raced with something.
     pub(super) async fn listen(&mut self) {
         while let Some(socket) = self.socket.as_mut() {
             match socket::receive(ATTEMPT, socket).await {
-                Ok(Incoming::Text(text)) => self.ends.note(&text),
+                Ok(Incoming::Text(text)) => {
+                    if self.ends.note(&text) {
+                        return;
+                    }
+                }
                 Ok(Incoming::Data(_) | Incoming::Pong) => {}
                 Ok(Incoming::Closed) | Err(_) => self.socket = None,
             }
@@ -83,19 +87,24 @@ struct Ends {
 }
 
 impl Ends {
-    fn note(&mut self, text: &str) {
+    /// Whether the line tells an end of ours.
+    fn note(&mut self, text: &str) -> bool {
         // Every request of everybody is in the log: most lines are not worth reading.
         if !text.contains(ENDED) {
-            return;
+            return false;
         }
-        let Ok(Entry { metadata: Message { message, context } }) = serde_json::from_str(text) else { return };
+        let Ok(Entry { metadata: Message { message, context } }) = serde_json::from_str(text) else {
+            return false;
+        };
         if message == ENDED
             && context.instance == self.instance
             && context.project == self.project
             && let Ok(status) = context.status.parse()
         {
             self.statuses.insert(context.process, status);
+            return true;
         }
+        false
     }
 
     fn status(&self) -> Option<ExitStatus> {
@@ -124,10 +133,10 @@ mod tests {
     fn the_end_of_the_instance_s_only_command_is_known() {
         let mut ends = ends();
         assert_eq!(ends.status(), None);
-        ends.note(&line("other", "1", "7"));
-        ends.note(r#"{"type":"logging","metadata":{"message":"Handling API request"}}"#);
+        assert!(!ends.note(&line("other", "1", "7")));
+        assert!(!ends.note(r#"{"type":"logging","metadata":{"message":"Handling API request"}}"#));
         assert_eq!(ends.status(), None);
-        ends.note(&line("q1", "2", "4"));
+        assert!(ends.note(&line("q1", "2", "4")));
         assert_eq!(ends.status(), Some(ExitStatus::Code(4)));
     }
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use substrate_core::{Error, Image, Result};
+use substrate_core::{Error, Image, Outcome, Result};
 
 use super::LxcSubstrate;
+use super::image_files::ImageFiles;
 use crate::client::{Ended, Target};
 use crate::config::RemoteConfig;
 use crate::convert::image::{AliasDocument, ImageDocument};
@@ -56,6 +57,11 @@ impl LxcSubstrate {
         let Some(image) = image else {
             return Err(Error::invalid_input("an instance is made from an image").with_hint("set `image`"));
         };
+        if let Some(files) = ImageFiles::in_reference(image)? {
+            // Whatever comes of it, no instance was asked for yet.
+            let image = self.imported(&files).await.map_err(|error| error.with_outcome(Outcome::NotSent))?;
+            return Ok(json!({"type": "image", "fingerprint": image.fingerprint}));
+        }
         let (reference, remote) = self.image_reference(image)?;
         match remote {
             Some(remote) => remote_source(&reference, remote),
@@ -66,7 +72,7 @@ impl LxcSubstrate {
 
     /// The image of this server that a reference means.
     async fn fingerprint(&self, reference: &ImageReference, text: &str) -> Result<String> {
-        let target = images().then("aliases").segment(&reference.name);
+        let target = images().segment("aliases").segment(&reference.name);
         match self.client.get::<AliasDocument>("look for the image", &target).await {
             Ok(alias) => return Ok(alias.target),
             Err(error) if error.is_not_found() => {}
@@ -84,6 +90,10 @@ impl LxcSubstrate {
     }
 
     pub(super) async fn image(&self, text: &str) -> Result<Image> {
+        self.descriptor.get().capabilities.require_image(text)?;
+        if let Some(files) = ImageFiles::in_reference(text)? {
+            return self.imported(&files).await.map(ImageDocument::into_image);
+        }
         let (reference, remote) = self.image_reference(text)?;
         if let Some(remote) = remote {
             self.fetch(&reference, remote).await?;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Map, Value};
+use substrate_core::provider::Wait;
 use substrate_core::{
     Error, Instance, InstanceFilter, InstanceKind, InstanceName, InstanceState, Outcome, Result,
 };
 use tokio::sync::OwnedMutexGuard;
 
 use super::LxcSubstrate;
-use super::waiting::Wait;
 use crate::client::{Answer, Ended, Target};
 use crate::convert::instance::{Document, StateDocument, status_condition};
 use crate::convert::labels;
@@ -78,7 +78,7 @@ impl LxcSubstrate {
 
     /// A look inside a running instance; nothing when it is gone.
     pub(super) async fn inside(&self, name: &str) -> Result<Option<StateDocument>> {
-        match self.client.get("look inside the instance", &target(name).then("state")).await {
+        match self.client.get("look inside the instance", &target(name).segment("state")).await {
             Ok(state) => Ok(Some(state)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),

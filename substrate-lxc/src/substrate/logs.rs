@@ -83,7 +83,7 @@ struct Reading {
 impl Reader {
     /// What the server hands out: of a running instance what is new, of a stopped one everything.
     async fn ask(&self) -> Result<Bytes> {
-        match self.client.get_raw(ATTEMPT, &target(&self.name).then("console")).await {
+        match self.client.get_raw(ATTEMPT, &target(&self.name).segment("console")).await {
             Ok((_, bytes)) => Ok(bytes),
             // How LXD 5.0 says that there is nothing new, and Incus that the instance has just ended.
             Err(error)

@@ -6,9 +6,10 @@ mod create;
 mod events;
 mod exec;
 mod exit_record;
+mod image_files;
 mod images;
 mod lifecycle;
-mod locks;
+mod log_files;
 mod logs;
 mod metrics;
 mod moments;
@@ -20,13 +21,13 @@ mod snapshots;
 mod stopping;
 mod under_way;
 mod volumes;
-mod waiting;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
 use substrate_core::config::{Environment, Section};
+use substrate_core::provider::NameLocks;
 use substrate_core::{
     BoxStream, CloneConfig, Command, CommandSession, Descriptor, DescriptorCell, Error, HealthReport, Image,
     Instance, InstanceConfig, InstanceFilter, InstanceKind, InstanceName, LogOptions, LogStream, Network,
@@ -38,7 +39,6 @@ use substrate_core::{
 use crate::client::Client;
 use crate::config::{LxcConfig, ServerKind};
 use console::Consoles;
-use locks::NameLocks;
 use moments::Moments;
 
 /// The technology's name in descriptors and configurations, where it is not said which of the two servers it is.

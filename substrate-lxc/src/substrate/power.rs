@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
+use substrate_core::provider::Wait;
 use substrate_core::{Error, InstanceName, InstanceState, Outcome, Result, StopMode};
 use tokio::time::Instant;
 
 use super::LxcSubstrate;
 use super::lifecycle::{missing, target};
-use super::waiting::Wait;
 use crate::client::Ended;
 
 /// How long a start or a forced stop may take.
@@ -41,7 +41,7 @@ impl LxcSubstrate {
             i64::try_from(whole.max(1)).unwrap_or(i64::MAX)
         });
         let body = &json!({"action": action, "force": grace.is_none(), "timeout": seconds});
-        let (attempt, target) = (attempt.as_str(), &target(name).then("state"));
+        let (attempt, target) = (attempt.as_str(), &target(name).segment("state"));
         self.when_free(|| self.client.change(attempt, Method::PUT, target, Some(body), limit)).await
     }
 
@@ -83,7 +83,7 @@ impl LxcSubstrate {
     /// A start that failed: the server only says that it did, the instance's own log says why.
     async fn why_not_started(&self, name: &str, error: Error) -> Error {
         self.settle(name).await;
-        let log = target(name).then("logs").then("lxc.log");
+        let log = target(name).segment("logs").segment("lxc.log");
         let Ok((_, log)) = self.client.get_raw("read the instance's log", &log).await else { return error };
         let log = String::from_utf8_lossy(&log);
         match log.rsplit_once(NO_PROGRAM).and_then(|(_, rest)| rest.split_once('"')) {

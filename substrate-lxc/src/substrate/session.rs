@@ -185,8 +185,10 @@ enum Happened {
     InputDropped,
     Ended(ExitStatus),
     Drained,
-    /// The command has ended, and nothing more comes; only children can still hold its output.
+    /// The command has ended as the record tells, and nothing more comes; only children can still hold its output.
     Silence,
+    /// The record has learnt of an end.
+    Recorded,
 }
 
 impl Output {
@@ -243,13 +245,12 @@ impl Output {
                     self.gone = Some((Instant::now(), Instant::now()));
                 }
                 Happened::Silence => {
-                    let status = self.record.as_ref().and_then(ExitRecord::status);
-                    if let Some(status) = status {
+                    if let Some(status) = self.record.as_ref().and_then(ExitRecord::status) {
                         return self.exited(status).await;
                     }
-                    // It does not tell: the server will, when it does.
-                    self.record = None;
                 }
+                // Looked at again when it has been silent for long enough since.
+                Happened::Recorded => {}
                 Happened::First(_) | Happened::Stdout(_) | Happened::Stderr(_) | Happened::Control(_) => {}
                 Happened::InputDropped => {
                     self.dropped = None;
@@ -283,7 +284,9 @@ impl Output {
         let dropped = &mut self.dropped;
         let terminal = self.terminal;
         let drained = self.since.map(|since| since + DRAIN_LIMIT);
-        let silent = match (&self.record, self.gone) {
+        // A busy server writes its log long after it has closed the streams: until the record tells an end, nothing is
+        // decided, and the server's own word is waited for beside it.
+        let silent = match (self.record.as_ref().and_then(ExitRecord::status), self.gone) {
             (Some(_), Some((gone, quiet))) => Some((quiet + QUIET_AFTER_EXIT).min(gone + LONGEST_AFTER_EXIT)),
             _ => None,
         };
@@ -321,7 +324,7 @@ impl Output {
                     Some(record) => record.listen().await,
                     None => std::future::pending().await,
                 }
-            } => Ok(Happened::Silence),
+            } => Ok(Happened::Recorded),
         }
     }
 }

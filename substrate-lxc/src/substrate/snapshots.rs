@@ -7,15 +7,16 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use substrate_core::{
-    CloneConfig, Error, Feature, Instance, InstanceName, InstanceState, Outcome, Result, Snapshot,
-    SnapshotConfig, SnapshotName,
+    CloneConfig, Error, Feature, Instance, InstanceKind, InstanceName, InstanceState, Outcome, Result,
+    Snapshot, SnapshotConfig, SnapshotName,
 };
 
 use super::LxcSubstrate;
+use super::connection::MEMORY_IS_NOT_SAVED;
 use super::lifecycle::target;
 use super::resources::field;
 use crate::client::{Ended, Target};
-use crate::convert::instance::Document;
+use crate::convert::instance::{Document, MIGRATION};
 use crate::convert::labels;
 use crate::convert::limits::{Device, is_nic};
 use crate::convert::snapshot::{SnapshotDocument, note};
@@ -25,11 +26,32 @@ use crate::name::{check_new, check_new_instance, is_snapshot_name};
 const SNAPSHOT_LIMIT: Duration = Duration::from_secs(1800);
 
 fn snapshots(instance: &str) -> Target {
-    target(instance).then("snapshots")
+    target(instance).segment("snapshots")
 }
 
 fn missing(name: &str) -> Error {
     Error::not_found(format!("it has no snapshot called `{}`", name.escape_debug()))
+}
+
+/// Whether an instance can be saved with its memory now; what the server itself would say comes after it has begun.
+fn can_save_memory(document: &Document) -> Result<()> {
+    if document.kind() != InstanceKind::VirtualMachine {
+        return Err(Error::unsupported(MEMORY_IS_NOT_SAVED));
+    }
+    if !document.keeps_memory() {
+        return Err(Error::conflict(format!(
+            "the machine cannot be saved with its memory: `{MIGRATION}` is not set"
+        ))
+        .with_hint(format!(
+            "stop it and set `{MIGRATION}=true`, and `size.state` of its root disk to at least its memory"
+        )));
+    }
+    match document.state() {
+        InstanceState::Running => Ok(()),
+        state => {
+            Err(Error::conflict(format!("only a running machine has memory to save, and it is {state}")))
+        }
+    }
 }
 
 impl LxcSubstrate {
@@ -42,6 +64,9 @@ impl LxcSubstrate {
             self.descriptor.get().capabilities.require(Feature::SnapshotMemory)?;
         }
         let (_held, document) = self.held(name).await?;
+        if config.memory {
+            can_save_memory(&document)?;
+        }
         let text = config.name.as_str();
         check_new("snapshot", text, is_snapshot_name(text))?;
         if self.snapshot(&document.name, text).await?.is_some() {
@@ -56,7 +81,7 @@ impl LxcSubstrate {
             // Nothing was taken yet, whatever became of the note.
             .map_err(|error| error.with_outcome(Outcome::Rejected))?;
         }
-        let body = &json!({"name": text, "stateful": false});
+        let body = &json!({"name": text, "stateful": config.memory});
         let (attempt, target) = ("take the snapshot", &snapshots(&document.name));
         let ended = self
             .when_free(|| self.client.change(attempt, Method::POST, target, Some(body), SNAPSHOT_LIMIT))
@@ -100,10 +125,8 @@ impl LxcSubstrate {
         let (_held, document) = self.held(name).await?;
         let text = snapshot.as_str();
         let found = self.snapshot(&document.name, text).await?.ok_or_else(|| missing(text))?;
-        if found.stateful {
-            return Err(Error::unsupported(
-                "the snapshot holds memory, which this provider does not restore",
-            ));
+        if found.stateful && document.kind() != InstanceKind::VirtualMachine {
+            return Err(Error::unsupported(format!("the snapshot holds memory: {MEMORY_IS_NOT_SAVED}")));
         }
         let before = document.state();
         self.meter.forget(document.id());
@@ -111,7 +134,11 @@ impl LxcSubstrate {
         if before != InstanceState::Stopped {
             self.cut(&document.name).await?;
         }
-        let restored = self.put_back(&document.name, text).await;
+        let restored = self.put_back(&document.name, text, found.stateful).await;
+        if found.stateful {
+            // The power is the snapshot's: the server goes on where it was taken.
+            return restored;
+        }
         if matches!(before, InstanceState::Running | InstanceState::Paused) {
             let started = self.power_on(&document.name).await;
             restored?;
@@ -124,8 +151,8 @@ impl LxcSubstrate {
         restored
     }
 
-    async fn put_back(&self, name: &str, snapshot: &str) -> Result<()> {
-        let body = &json!({"restore": snapshot, "stateful": false});
+    async fn put_back(&self, name: &str, snapshot: &str, with_memory: bool) -> Result<()> {
+        let body = &json!({"restore": snapshot, "stateful": with_memory});
         let (attempt, target) = ("restore the snapshot", &target(name));
         let ended = self
             .when_free(|| self.client.change(attempt, Method::PUT, target, Some(body), SNAPSHOT_LIMIT))

@@ -9,13 +9,13 @@
 
 use std::time::Duration;
 
+use substrate_core::provider::Wait;
 use substrate_core::{Error, InstanceName, InstanceState, Outcome, Result, StopMode};
 use tokio::time::Instant;
 
 use super::LxcSubstrate;
 use super::lifecycle::missing;
 use super::power::POWER_LIMIT;
-use super::waiting::Wait;
 use crate::convert::instance::Document;
 
 /// How long the server may take beyond a grace period.

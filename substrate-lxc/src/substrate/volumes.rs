@@ -48,7 +48,7 @@ fn pools() -> Target {
 }
 
 fn volumes_in(pool: &str) -> Target {
-    pools().segment(pool).then("volumes").then("custom")
+    pools().segment(pool).segment("volumes").segment("custom")
 }
 
 impl LxcSubstrate {

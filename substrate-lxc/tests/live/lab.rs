@@ -87,8 +87,19 @@ impl Lab {
     pub(crate) async fn running(&self, server: &LxcSubstrate, suffix: &str) -> InstanceName {
         let config = self.config(suffix);
         server.create_instance(&config).await.unwrap();
-        server.start_instance(&config.name).await.unwrap();
-        config.name
+        // A server that was killed comes back before its bridges do: it tries those again once in a minute.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
+        loop {
+            match server.start_instance(&config.name).await {
+                Err(error) if error.is_unavailable() && tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                result => {
+                    result.unwrap();
+                    return config.name;
+                }
+            }
+        }
     }
 }
 

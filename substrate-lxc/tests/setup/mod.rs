@@ -1,6 +1,7 @@
 //! The lab's servers, as the suite needs them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use substrate_conformance::{Guest, Setup};
 use substrate_core::{Error, Result};
@@ -24,7 +25,12 @@ pub(crate) fn conformance(kind: ServerKind) -> Result<Setup> {
     };
     let setup = Setup::new(substrate, variable("_IMAGE")?, Guest::busybox())
         .with_missing_image("sc-no-such-image")
-        .with_subnets(10, second);
+        .with_image_file(variable("_IMAGE_FILE")?)
+        .with_subnets(10, second)
+        // Every change is several programs that the server runs one after the other, on two cores beside all others.
+        .with_patience(Duration::from_secs(60))
+        .with_grace(Duration::from_secs(60))
+        .with_trial_deadline(Duration::from_secs(300));
     // Alone on the server, as it should be, what bears no name of the run is found too.
     Ok(if std::env::var_os("SUBSTRATES_LAB_SHARED").is_some() { setup } else { setup.exclusive() })
 }

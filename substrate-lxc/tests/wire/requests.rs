@@ -130,3 +130,21 @@ async fn nobody_there_means_nothing_sent() {
     let error = substrate.create_instance(&InstanceConfig::new(web()).with_image("bb")).await.unwrap_err();
     assert!(error.is_unavailable() && error.outcome() == Outcome::NotSent, "{error}");
 }
+
+#[tokio::test]
+async fn log_files_are_named_without_their_folder_and_a_hostile_one_is_never_sent() {
+    let server = Server::new(|line, _| match line {
+        "GET /1.0/instances/web/logs" => Answer::done(json!([
+            "/1.0/instances/web/logs/lxc.log",
+            "/1.0/instances/web/logs/forkstart.log?project=a",
+            "/1.0/instances/web/logs/..",
+        ])),
+        _ => Answer::Usual,
+    });
+    let substrate = server.substrate();
+    assert_eq!(substrate.log_files(&web()).await.unwrap(), ["lxc.log", "forkstart.log"]);
+    for file in ["../../x", "a/b", "..", "%2e%2e", ""] {
+        assert!(substrate.read_log_file(&web(), file).await.unwrap_err().is_not_found(), "{file}");
+    }
+    assert!(server.lines().iter().all(|line| !line.contains("logs/")), "{:?}", server.lines());
+}

@@ -58,12 +58,14 @@ pub(crate) fn instance(code: u16) -> Value {
     })
 }
 
-/// One request: its line, the tag that it was conditional on, its body.
+/// One request: its line, the tag that it was conditional on, its body; also as it came.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) line: String,
     pub(crate) condition: Option<String>,
     pub(crate) body: Value,
+    pub(crate) head: String,
+    pub(crate) raw: Vec<u8>,
 }
 
 type Script = dyn Fn(&str, usize) -> Answer + Send + Sync;
@@ -180,12 +182,13 @@ async fn read_request(stream: &mut UnixStream) -> Option<Request> {
             };
             let length: usize = header("content-length").map_or(0, |length| length.parse().unwrap());
             while bytes.len() < end + 4 + length {
-                let read = stream.read(&mut buffer).await.ok()?;
+                let read = stream.read(&mut buffer).await.ok().filter(|read| *read > 0)?;
                 bytes.extend_from_slice(&buffer[..read]);
             }
             let line = head.lines().next()?.trim_end_matches(" HTTP/1.1").to_owned();
             let body = serde_json::from_slice(&bytes[end + 4..]).unwrap_or(Value::Null);
-            return Some(Request { line, condition: header("if-match"), body });
+            let (condition, raw) = (header("if-match"), bytes[end + 4..].to_vec());
+            return Some(Request { line, condition, body, head, raw });
         }
         match stream.read(&mut buffer).await.ok()? {
             0 => return None,

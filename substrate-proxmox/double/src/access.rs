@@ -13,10 +13,18 @@ const TICKET: f64 = 7_200.0;
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) user: String,
+    /// The user, or the token of one.
+    pub(crate) authid: String,
     pub(crate) by_token: bool,
+    /// The API host that was asked.
+    pub(crate) host: usize,
 }
 
 impl Caller {
+    pub(crate) fn nobody() -> Self {
+        Self { user: String::new(), authid: String::new(), by_token: false, host: 0 }
+    }
+
     pub(crate) fn is_root(&self) -> bool {
         self.user == "root@pam" && !self.by_token
     }
@@ -32,7 +40,7 @@ impl Shared {
             let (id, secret) = token[1.min(token.len())..].split_once('=').ok_or_else(failed)?;
             return if self.world().tokens.get(id).is_some_and(|known| known == secret) {
                 let user = id.split('!').next().unwrap_or_default().to_owned();
-                Ok(Caller { user, by_token: true })
+                Ok(Caller { user, authid: id.to_owned(), by_token: true, host: 0 })
             } else {
                 Err(failed())
             };
@@ -52,7 +60,7 @@ impl Shared {
         if method != "GET" && !csrf.is_some_and(|token| world.csrf.contains(token)) {
             return Err(Refusal::empty(401, "Permission denied - invalid csrf token"));
         }
-        Ok(Caller { user, by_token: false })
+        Ok(Caller { authid: user.clone(), user, by_token: false, host: 0 })
     }
 
     pub(crate) fn login(&self, params: &Params) -> Answer {

@@ -136,8 +136,15 @@ impl Shared {
             ("POST", "exec") => {
                 let argv = params.all("command");
                 let input = raw(&params.text("input-data").unwrap_or_default());
+                let writes = matches!(argv.first().map(String::as_str), Some("log" | "log-err"));
                 match run(guest, &argv, &input) {
                     Some(exec) => {
+                        if writes && guest.text("serial0").as_deref() == Some("socket") {
+                            self.write_console(
+                                vmid,
+                                &format!("{}\r\n", argv.get(1).cloned().unwrap_or_default()),
+                            );
+                        }
                         guest.execs.insert(number, exec);
                         Ok(json!({"pid": number}))
                     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
+use crate::console::Happening;
 use crate::faults::{Fault, Planned};
 use crate::world::{Guest, Kind, Orphan};
 use crate::{Double, Times, locked};
@@ -28,7 +29,7 @@ impl Double {
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         };
-        *locked(&self.servers[host]) = Some(self.serve(listener));
+        *locked(&self.servers[host]) = Some(self.serve(host, listener));
     }
 
     /// The next `times` requests with this method and this part in their path go wrong.
@@ -55,6 +56,31 @@ impl Double {
         for task in self.shared.world().tasks.values_mut().filter(|task| task.id == vmid.to_string()) {
             task.log.extend((0..lines).map(|line| format!("line {line}")));
         }
+    }
+
+    /// Tasks of this kind that succeed have warnings from now on.
+    pub fn warn(&self, kind: &str) {
+        self.shared.world().warned.insert(kind.to_owned());
+    }
+
+    /// Somebody stops what runs about a guest; how many tasks those were.
+    pub fn kill_tasks(&self, vmid: u64) -> usize {
+        let now = self.shared.clock.now();
+        let mut world = self.shared.world();
+        let running = world.tasks.values().filter(|task| task.end.is_none() && task.id == vmid.to_string());
+        let upids: Vec<String> = running.map(|task| task.upid.clone()).collect();
+        upids.iter().for_each(|upid| world.kill_task(upid, now));
+        upids.len()
+    }
+
+    /// Whether enough nodes of the cluster see each other.
+    pub fn set_quorum(&self, quorate: bool) {
+        self.shared.world().quorate = quorate;
+    }
+
+    /// What was recorded of a guest; without it there is no record.
+    pub fn record(&self, vmid: u64, points: Value) {
+        self.shared.world().records.insert(vmid, points);
     }
 
     /// Every ticket ends now.
@@ -101,6 +127,31 @@ impl Double {
                 None => drop(guest.config.remove(key)),
             }
         }
+    }
+
+    /// A guest writes to its console.
+    pub fn write_console(&self, vmid: u64, text: &str) {
+        self.shared.write_console(vmid, text);
+    }
+
+    /// The connections of those who look at a console are lost.
+    pub fn break_consoles(&self, vmid: u64) {
+        let _ = locked(&self.shared.consoles).of(vmid).send(Happening::Broken);
+    }
+
+    /// How many look at a console.
+    pub fn lookers(&self, vmid: u64) -> usize {
+        locked(&self.shared.consoles).of(vmid).receiver_count()
+    }
+
+    /// What was typed into a console.
+    pub fn typed(&self, vmid: u64) -> Vec<u8> {
+        locked(&self.shared.consoles).typed.get(&vmid).cloned().unwrap_or_default()
+    }
+
+    /// The tickets of consoles that are opened from now on have ended when they arrive.
+    pub fn end_console_tickets(&self) {
+        locked(&self.shared.consoles).ends_at_once = true;
     }
 
     /// A guest that heeds no request to stop.

@@ -11,6 +11,10 @@ pub enum Fault {
     LoseAnswer,
     /// This status and reason in place of the answer, after it was done.
     Refuse(u16, String),
+    /// The same, as servers before 2025 say it: the reason is in the status line alone.
+    RefuseTersely(u16, String),
+    /// The answer comes so much later.
+    Stall(std::time::Duration),
 }
 
 /// A fault for the next requests that fit.

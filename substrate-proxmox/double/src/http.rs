@@ -16,10 +16,14 @@ use crate::reply::{Refusal, body_of};
 /// A request, read whole.
 pub(crate) struct Request {
     pub(crate) method: String,
+    /// The API host that it came to.
+    pub(crate) host: usize,
     pub(crate) path: String,
     pub(crate) query: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
+    /// A form of parts: its fields, and the file that it ends in.
+    pub(crate) parts: Option<(Params, Vec<u8>)>,
 }
 
 impl Request {
@@ -29,7 +33,7 @@ impl Request {
 }
 
 /// Accepts connections until the task is aborted; its connections end with it.
-pub(crate) async fn serve(shared: Shared, listener: TcpListener, tls: Option<TlsAcceptor>) {
+pub(crate) async fn serve(shared: Shared, host: usize, listener: TcpListener, tls: Option<TlsAcceptor>) {
     let mut connections = JoinSet::new();
     let shared = Arc::new(shared);
     loop {
@@ -41,10 +45,10 @@ pub(crate) async fn serve(shared: Shared, listener: TcpListener, tls: Option<Tls
                     match tls {
                         Some(tls) => {
                             if let Ok(stream) = tls.accept(stream).await {
-                                let _ = connection(&shared, stream).await;
+                                let _ = connection(&shared, host, stream).await;
                             }
                         }
-                        None => drop(connection(&shared, stream).await),
+                        None => drop(connection(&shared, host, stream).await),
                     }
                 });
             }
@@ -53,10 +57,14 @@ pub(crate) async fn serve(shared: Shared, listener: TcpListener, tls: Option<Tls
     }
 }
 
-async fn connection<S: AsyncRead + AsyncWrite + Unpin>(shared: &Shared, mut stream: S) -> io::Result<()> {
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    shared: &Shared,
+    host: usize,
+    mut stream: S,
+) -> io::Result<()> {
     let mut buffer = Vec::new();
     loop {
-        let Some(request) = read(&mut stream, &mut buffer).await? else { return Ok(()) };
+        let Some(request) = read(&mut stream, &mut buffer, host).await? else { return Ok(()) };
         let fault = shared.fault(&request);
         if matches!(fault, Some(Fault::LoseRequest)) {
             return Ok(());
@@ -66,8 +74,17 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(shared: &Shared, mut stre
         if matches!(fault, Some(Fault::LoseAnswer)) {
             return Ok(());
         }
+        let upgrade = request.header("upgrade").is_some_and(|name| name.eq_ignore_ascii_case("websocket"));
+        if upgrade && result.is_ok() && fault.is_none() && request.path.ends_with("websocket") {
+            return shared.serve_console(stream, &request).await;
+        }
         let result = match fault {
             Some(Fault::Refuse(status, reason)) => Err(Refusal::new(status, reason)),
+            Some(Fault::RefuseTersely(status, reason)) => Err(Refusal::terse(status, reason)),
+            Some(Fault::Stall(pause)) => {
+                tokio::time::sleep(pause).await;
+                result
+            }
             _ => result,
         };
         let (status, reason, body, keep) = match &result {
@@ -99,7 +116,11 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(shared: &Shared, mut stre
     }
 }
 
-async fn read<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
+async fn read<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    buffer: &mut Vec<u8>,
+    host: usize,
+) -> io::Result<Option<Request>> {
     let head_end = loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break end;
@@ -122,10 +143,12 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> io:
         .collect();
     let mut request = Request {
         method: method.to_owned(),
+        host,
         path: path.to_owned(),
         query: query.to_owned(),
         headers,
         body: String::new(),
+        parts: None,
     };
     let length: usize = request.header("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
     let begin = head_end + 4;
@@ -137,9 +160,39 @@ async fn read<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut Vec<u8>) -> io:
         }
         buffer.extend_from_slice(&chunk[..count]);
     }
-    request.body = String::from_utf8_lossy(&buffer[begin..begin + length]).into_owned();
+    let body = &buffer[begin..begin + length];
+    match request.header("content-type").and_then(|kind| kind.strip_prefix("multipart/form-data; boundary="))
+    {
+        Some(boundary) => request.parts = Some(parts(body, boundary)),
+        None => request.body = String::from_utf8_lossy(body).into_owned(),
+    }
     buffer.drain(..begin + length);
     Ok(Some(request))
+}
+
+/// The fields up to the file, and the file; what comes after it is not read.
+fn parts(body: &[u8], boundary: &str) -> (Params, Vec<u8>) {
+    let find = |text: &[u8], wanted: &[u8]| text.windows(wanted.len()).position(|window| window == wanted);
+    let mut fields = Params::default();
+    let mut rest = body;
+    loop {
+        let Some(end_of_head) = find(rest, b"\r\n\r\n") else { return (fields, Vec::new()) };
+        let head = String::from_utf8_lossy(&rest[..end_of_head]).into_owned();
+        let value_of = |key: &str| {
+            let (_, value) = head.split_once(&format!("; {key}=\""))?;
+            Some(value.split('"').next().unwrap_or_default().to_owned())
+        };
+        rest = &rest[end_of_head + 4..];
+        let end = find(rest, format!("\r\n--{boundary}").as_bytes()).unwrap_or(rest.len());
+        let (content, after) = (&rest[..end], &rest[end..]);
+        if let Some(file) = value_of("filename") {
+            fields.0.push(("filename".to_owned(), file.into()));
+            return (fields, content.to_vec());
+        }
+        let name = value_of("name").unwrap_or_default();
+        fields.0.push((name, String::from_utf8_lossy(content).into_owned().into()));
+        rest = after;
+    }
 }
 
 /// The parts of a path below `/api2/json`, or why there are none.
@@ -163,6 +216,9 @@ pub(crate) fn parameters(request: &Request) -> Result<Params, Refusal> {
         return Err(Refusal::plain(501, "chunked transfer encoding not supported"));
     }
     match request.header("content-type") {
+        Some(kind) if kind.starts_with("multipart/form-data") => {
+            params.extend(request.parts.as_ref().map(|(fields, _)| fields.clone()).unwrap_or_default());
+        }
         Some(kind) if kind.starts_with("application/json") => params.extend(Params::of_json(&request.body)?),
         Some(kind) if kind.starts_with("application/x-www-form-urlencoded") => {
             params.extend(Params::of_form(&request.body));

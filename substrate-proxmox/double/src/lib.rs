@@ -12,6 +12,7 @@ mod agent;
 mod clock;
 mod cluster;
 mod configuration;
+mod console;
 mod control;
 mod copies;
 mod faults;
@@ -108,6 +109,9 @@ pub(crate) struct Shared {
     violations: Arc<Mutex<Vec<String>>>,
     pub(crate) faults: Arc<Mutex<Vec<faults::Planned>>>,
     latency: Arc<Mutex<Duration>>,
+    pub(crate) consoles: console::SharedConsoles,
+    /// What was uploaded and not yet taken, by its temporary name: how long it is, and its hash.
+    pub(crate) uploads: Arc<Mutex<std::collections::HashMap<String, (u64, String)>>>,
     /// How long the locks of storages were held in all.
     pub(crate) held: Arc<Mutex<Duration>>,
 }
@@ -142,11 +146,14 @@ impl Shared {
         let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
         locked(&self.requests).push(format!("{} /{}{query}", request.method, segments.join("/")));
         let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
-        let params = http::parameters(request)?;
+        let mut params = http::parameters(request)?;
+        if let Some((_, content)) = &request.parts {
+            params.extend(self.keep_upload(content));
+        }
         let is_login = request.method == "POST" && parts == ["access", "ticket"];
         let caller = match is_login || parts == ["access", "domains"] {
-            true => Caller { user: String::new(), by_token: false },
-            false => self.caller(&request.method, &request.headers)?,
+            true => Caller::nobody(),
+            false => Caller { host: request.host, ..self.caller(&request.method, &request.headers)? },
         };
         self.check(request, &segments, &params)?;
         if is_login {
@@ -290,6 +297,11 @@ impl Shared {
                     word @ ("start" | "stop" | "shutdown" | "suspend" | "resume" | "reset" | "reboot"),
                 ],
             ) => self.power(kind, node, vmid, word, caller, params),
+            ("POST", ["termproxy"]) => self.open_console(kind, node, vmid, caller, params),
+            ("GET", ["vncwebsocket"]) => {
+                self.world().here(kind, node, vmid)?;
+                self.check_console(vmid, caller, params)
+            }
             ("GET", ["snapshot"]) => self.list_snapshots(kind, node, vmid),
             ("POST", ["snapshot"]) => self.take_snapshot(kind, node, vmid, caller, params),
             ("DELETE", ["snapshot", name]) => self.delete_snapshot(kind, node, vmid, name, caller),
@@ -299,7 +311,11 @@ impl Shared {
             ("POST", ["snapshot", name, "rollback"]) => self.rollback(kind, node, vmid, name, caller, params),
             (_, ["agent", what]) if kind == Kind::Qemu => self.agent(vmid, what, method, params),
             ("GET", ["rrddata"]) => {
-                self.world().here(kind, node, vmid)?;
+                let mut world = self.world();
+                world.here(kind, node, vmid)?;
+                if let Some(record) = world.records.get(&vmid) {
+                    return Ok(record.clone());
+                }
                 fail(format!(
                     "RRD error: rrdcached@unix:/var/run/rrdcached.sock: rrd_fetch_r failed: opening '/var/lib/rrdcached/db/pve-vm-9.0/{vmid}': No such file or directory"
                 ))
@@ -386,19 +402,21 @@ impl Double {
             violations: Arc::default(),
             faults: Arc::default(),
             latency: Arc::default(),
+            consoles: Arc::default(),
+            uploads: Arc::default(),
             held: Arc::default(),
         };
         let mut double = Self { shared, addresses: Vec::new(), servers: Vec::new(), tls: setup.tls };
-        for _ in 0..setup.hosts {
+        for host in 0..setup.hosts {
             let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port on loopback");
             double.addresses.push(listener.local_addr().expect("its address"));
-            double.servers.push(Mutex::new(Some(double.serve(listener))));
+            double.servers.push(Mutex::new(Some(double.serve(host, listener))));
         }
         double
     }
 
-    fn serve(&self, listener: TcpListener) -> JoinHandle<()> {
-        tokio::spawn(http::serve(self.shared.clone(), listener, self.tls.then(tls::acceptor)))
+    fn serve(&self, host: usize, listener: TcpListener) -> JoinHandle<()> {
+        tokio::spawn(http::serve(self.shared.clone(), host, listener, self.tls.then(tls::acceptor)))
     }
 
     /// The address of an API host.

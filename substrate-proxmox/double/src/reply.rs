@@ -15,11 +15,13 @@ pub(crate) struct Refusal {
     pub(crate) empty: bool,
     /// Text and no JSON.
     pub(crate) plain: bool,
+    /// Nothing but `data` in the body.
+    pub(crate) terse: bool,
 }
 
 impl Refusal {
     pub(crate) fn new(status: u16, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), errors: Vec::new(), empty: false, plain: false }
+        Self { status, message: message.into(), errors: Vec::new(), empty: false, plain: false, terse: false }
     }
 
     pub(crate) fn empty(status: u16, message: impl Into<String>) -> Self {
@@ -28,6 +30,10 @@ impl Refusal {
 
     pub(crate) fn plain(status: u16, message: impl Into<String>) -> Self {
         Self { plain: true, ..Self::new(status, message) }
+    }
+
+    pub(crate) fn terse(status: u16, message: impl Into<String>) -> Self {
+        Self { terse: true, ..Self::new(status, message) }
     }
 
     pub(crate) fn parameters(errors: Vec<(String, String)>) -> Self {
@@ -44,6 +50,9 @@ impl Refusal {
         }
         if self.plain {
             return self.message.clone();
+        }
+        if self.terse {
+            return json!({"data": null}).to_string();
         }
         // 501 alone has no line end.
         let end = if self.status == 501 { "" } else { "\n" };

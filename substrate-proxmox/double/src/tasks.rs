@@ -52,6 +52,10 @@ impl World {
         let Some(task) = self.tasks.get_mut(upid).filter(|task| task.end.is_none()) else { return };
         task.log = done.log;
         let (exit, last) = match done.result {
+            Ok(()) if self.warned.contains(&task.kind) => {
+                task.log.push("WARN: something is not as it should be".to_owned());
+                ("WARNINGS: 1".to_owned(), "TASK WARNINGS: 1".to_owned())
+            }
             Ok(()) => ("OK".to_owned(), "TASK OK".to_owned()),
             Err(reason) => (reason.clone(), format!("TASK ERROR: {reason}")),
         };

@@ -291,6 +291,10 @@ pub(crate) struct World {
     /// The flocks of configurations and storages.
     pub(crate) locks: HashMap<String, Arc<RwLock<()>>>,
     pub(crate) quorate: bool,
+    /// Kinds of tasks that end with warnings.
+    pub(crate) warned: HashSet<String>,
+    /// What was recorded of guests, minute by minute.
+    pub(crate) records: HashMap<u64, Value>,
 }
 
 impl World {

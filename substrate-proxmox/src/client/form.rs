@@ -66,6 +66,11 @@ impl Form {
         self.0.is_empty()
     }
 
+    /// The parameters as they are, for a form of parts.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_str()))
+    }
+
     pub(crate) fn encoded(&self) -> String {
         let mut text = String::new();
         for (name, value) in &self.0 {

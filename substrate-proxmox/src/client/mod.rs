@@ -1,10 +1,12 @@
 //! The connection to a cluster: hosts, authentication, encoding, and tasks. No policy.
 
-mod date;
+pub(crate) mod date;
 mod form;
 mod session;
+mod socket;
 mod task;
 mod tls;
+mod upload;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,7 +21,9 @@ use substrate_core::{Error, Outcome, Result};
 use tokio::sync::Semaphore;
 
 pub(crate) use form::{Form, encode, path};
+pub(crate) use socket::{Incoming, Socket};
 pub(crate) use task::{Upid, is_success};
+pub(crate) use upload::Upload;
 
 use crate::config::ProxmoxConfig;
 use crate::error;
@@ -49,6 +53,10 @@ impl fmt::Debug for Client {
     }
 }
 
+/// One of the API's hosts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HostIndex(usize);
+
 /// What came back, and when on the server's clock.
 pub(crate) struct Answer {
     pub(crate) data: Value,
@@ -57,11 +65,14 @@ pub(crate) struct Answer {
     pub(crate) changes: Option<String>,
 }
 
+/// The longest answer that is read: the agent keeps 16 MiB of each stream, of which a byte can be written with six.
+const ANSWER_LIMIT: usize = 256 << 20;
+
 struct Raw {
     status: StatusCode,
     reason: String,
     date: Option<SystemTime>,
-    body: bytes::Bytes,
+    body: Vec<u8>,
 }
 
 impl Client {
@@ -107,6 +118,12 @@ impl Client {
         Ok(self.call(attempt, Method::POST, path, &form).await?.data)
     }
 
+    /// [`post`](Self::post) for what the answering host keeps to itself: it says which one that was.
+    pub(crate) async fn post_at(&self, attempt: &str, path: &str, form: Form) -> Result<(HostIndex, Value)> {
+        let (host, answer) = self.call_somewhere(attempt, Method::POST, path, &form).await?;
+        Ok((host, answer.data))
+    }
+
     pub(crate) async fn put(&self, attempt: &str, path: &str, form: Form) -> Result<Value> {
         Ok(self.call(attempt, Method::PUT, path, &form).await?.data)
     }
@@ -118,6 +135,16 @@ impl Client {
     // ---- exchanges --------------------------------------------------------------------------------
 
     async fn call(&self, attempt: &str, method: Method, path: &str, form: &Form) -> Result<Answer> {
+        Ok(self.call_somewhere(attempt, method, path, form).await?.1)
+    }
+
+    async fn call_somewhere(
+        &self,
+        attempt: &str,
+        method: Method,
+        path: &str,
+        form: &Form,
+    ) -> Result<(HostIndex, Answer)> {
         let _permit = self.permits.acquire().await.map_err(|_| Error::internal("the client is closed"))?;
         let count = self.hosts.len();
         let start = self.current.load(Ordering::Relaxed);
@@ -133,7 +160,7 @@ impl Client {
                         !matches!(error.outcome(), Outcome::Unknown) && !error.is_unavailable()
                     });
                     self.connected.store(reached, Ordering::Relaxed);
-                    return result;
+                    return result.map(|answer| (HostIndex(index), answer));
                 }
             }
         }
@@ -210,9 +237,19 @@ impl Client {
         if !in_query {
             request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.encoded());
         }
+        Self::received(attempt, host, request).await
+    }
+
+    /// Sends a request and reads all of its answer.
+    async fn received(attempt: &str, host: &str, request: reqwest::RequestBuilder) -> Result<Raw> {
         // The URL can hold what was asked for, and is said in our own words already.
         let failed = |error: reqwest::Error| error::from_transport(attempt, host, &error.without_url());
         let response = request.send().await.map_err(failed)?;
+        Self::read_whole(attempt, host, response).await
+    }
+
+    async fn read_whole(attempt: &str, host: &str, mut response: reqwest::Response) -> Result<Raw> {
+        let failed = |error: reqwest::Error| error::from_transport(attempt, host, &error.without_url());
         let status = response.status();
         let reason = response
             .extensions()
@@ -220,7 +257,14 @@ impl Client {
             .map(|reason| String::from_utf8_lossy(reason.as_bytes()).into_owned())
             .unwrap_or_default();
         let date = response.headers().get(DATE).and_then(|value| value.to_str().ok()).and_then(date::parse);
-        let body = response.bytes().await.map_err(failed)?;
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(failed)? {
+            if body.len() + piece.len() > ANSWER_LIMIT {
+                return Err(Error::exhausted(format!("cannot {attempt}: the answer has more than 256 MiB"))
+                    .with_outcome(Outcome::Unknown));
+            }
+            body.extend_from_slice(&piece);
+        }
         Ok(Raw { status, reason, date, body })
     }
 }
@@ -238,7 +282,13 @@ fn answer(attempt: &str, raw: &Raw) -> Result<Answer> {
     if raw.status != StatusCode::OK {
         return Err(error::from_status(attempt, raw.status.as_u16(), &error::words(&raw.reason, &raw.body)));
     }
-    let body: Value = serde_json::from_slice(&raw.body)
+    let (data, changes) = read_body(attempt, &raw.body)?;
+    Ok(Answer { data, date: raw.date, changes })
+}
+
+/// The data of a success, and the changes that stand beside it.
+pub(crate) fn read_body(attempt: &str, body: &[u8]) -> Result<(Value, Option<String>)> {
+    let body: Value = serde_json::from_slice(body)
         .map_err(|error| Error::protocol(format!("cannot {attempt}: the answer is no JSON: {error}")))?;
     match body {
         Value::Object(mut body) => {
@@ -246,7 +296,7 @@ fn answer(attempt: &str, raw: &Raw) -> Result<Answer> {
                 Some(Value::String(changes)) => Some(changes).filter(|changes| !changes.trim().is_empty()),
                 _ => None,
             };
-            Ok(Answer { data: body.remove("data").unwrap_or(Value::Null), date: raw.date, changes })
+            Ok((body.remove("data").unwrap_or(Value::Null), changes))
         }
         _ => Err(Error::protocol(format!("cannot {attempt}: the answer is not what the API promises"))),
     }

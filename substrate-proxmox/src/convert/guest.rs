@@ -146,6 +146,11 @@ impl Guest {
         }
     }
 
+    /// Whether there is a process of it, paused or not.
+    pub(crate) fn runs(&self) -> bool {
+        text(&self.status, "status").as_deref() == Some("running")
+    }
+
     fn provider_state(&self) -> String {
         let status = text(&self.status, "status").unwrap_or_else(|| "unknown".to_owned());
         let detail = text(&self.status, "qmpstatus").filter(|detail| *detail != status);
@@ -306,8 +311,11 @@ pub(crate) fn read_id(text: &str) -> Option<(u64, Option<&str>)> {
     plain.then(|| number.parse().ok()).flatten().map(|vmid| (vmid, nonce))
 }
 
+/// The last second that a document can write. A number behind it is no time, but the end of all times is in order.
+const LAST_SECOND: u64 = 253_402_300_799;
+
 pub(crate) fn time(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.min(LAST_SECOND))
 }
 
 pub(crate) fn seconds(time: SystemTime) -> u64 {

@@ -69,11 +69,12 @@ pub(crate) fn of(guest: &Guest) -> ResourceLimits {
     });
     let default_memory = 512;
     let rates = guest.nets().filter_map(|(_, net)| net.get("rate").and_then(|rate| rate.parse::<f64>().ok()));
+    let finite = |number: &f64| number.is_finite();
     ResourceLimits {
-        cpu_cores: share.or(whole.map(|cores| cores * sockets)),
+        cpu_cores: share.or(whole.map(|cores| cores * sockets)).filter(finite),
         memory_mb: Some(memory.unwrap_or(default_memory)),
         disk_gb: guest.root_disk().map(|(_, bytes)| gibibytes(bytes)),
-        network_mbps: rates.map(|rate| rate * MEGABITS).reduce(f64::max),
+        network_mbps: rates.map(|rate| rate * MEGABITS).filter(finite).reduce(f64::max),
     }
 }
 

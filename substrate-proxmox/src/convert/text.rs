@@ -14,13 +14,15 @@ pub(crate) fn text(fields: &Fields, key: &str) -> Option<String> {
     }
 }
 
+/// A number that can be counted with: `NaN` and `inf` are words.
 pub(crate) fn number(fields: &Fields, key: &str) -> Option<f64> {
-    match fields.get(key)? {
+    let number = match fields.get(key)? {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
         Value::Bool(value) => Some(f64::from(u8::from(*value))),
         _ => None,
-    }
+    };
+    number.filter(|number| number.is_finite())
 }
 
 pub(crate) fn integer(fields: &Fields, key: &str) -> Option<u64> {

@@ -30,7 +30,7 @@ const AGENT_TAKES_LITTLE: &str =
 const NO_COMMANDS: &str = "the API has no call that runs a command in a container";
 const FROZEN_WITH_CRIU: &str =
     "freezing a container needs CRIU, which Proxmox VE calls experimental and does not install";
-const TASKS_ONLY: &str = "the log is that of finished tasks; a console is not recorded";
+const ONE_STREAM: &str = "a console is one stream; only the log of the guest's tasks is kept";
 
 /// What Proxmox VE can do at best with the guests that this substrate is about.
 pub(super) fn at_best(kinds: &[GuestKind]) -> Capabilities {
@@ -46,8 +46,7 @@ pub(super) fn at_best(kinds: &[GuestKind]) -> Capabilities {
         .without(Feature::CommandEnvironment, AGENT_RUNS_ARGV)
         .without(Feature::CommandWorkingDirectory, AGENT_RUNS_ARGV)
         .without(Feature::CommandUser, AGENT_RUNS_ARGV)
-        .without(Feature::LogFollow, TASKS_ONLY)
-        .without(Feature::LogStreamsApart, TASKS_ONLY)
+        .without(Feature::LogStreamsApart, ONE_STREAM)
         .without(Feature::NativeEvents, "the API has no event stream: the nodes' task lists are polled")
         .without(Feature::WatchResume, "the API has no event stream, so there is no place in one");
     if kinds.contains(&GuestKind::Qemu) {
@@ -153,7 +152,7 @@ fn is(resource: &Fields, kind: &str) -> bool {
     text(resource, "type").as_deref() == Some(kind)
 }
 
-fn capacity(resources: &[Fields]) -> Capacity {
+pub(super) fn capacity(resources: &[Fields]) -> Capacity {
     let sum = |kind: &str, key: &str| {
         resources.iter().filter(|one| is(one, kind)).filter_map(|one| number(one, key)).reduce(|a, b| a + b)
     };

@@ -1,17 +1,18 @@
 //! Creating: everything is checked before anything is made, the marks are in the call that makes it, and a failure
 //! leaves nothing behind.
 
+use std::borrow::Cow;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use substrate_core::{Error, Instance, InstanceConfig, InstanceName, Outcome, Result};
+use substrate_core::{Error, ImageFile, Instance, InstanceConfig, InstanceName, Outcome, Result};
 
 use super::ProxmoxSubstrate;
-use super::locks::Pass;
+use super::gates::Pass;
 use super::orders::Order;
-use super::waiting::Wait;
+use super::waiting::wait_at_most;
 use crate::client::{Form, Upid, path};
 use crate::convert::guest::{Guest, GuestKind, Place};
 use crate::convert::limits;
@@ -51,16 +52,39 @@ pub(super) struct Naming<'a> {
     pub(super) metadata: &'a std::collections::BTreeMap<String, serde_json::Value>,
 }
 
+fn image_file(config: &InstanceConfig) -> Result<Option<ImageFile>> {
+    config.image.as_deref().map_or(Ok(None), ImageFile::in_reference)
+}
+
 impl ProxmoxSubstrate {
     pub(super) async fn validate(&self, config: &InstanceConfig) -> Result<()> {
         let (kind, options) = self.checked(config)?;
-        self.prepare(config, kind, &options).await.map(drop)
+        let mut config = Cow::Borrowed(config);
+        if let Some(file) = image_file(&config)? {
+            file.open().await?;
+            // What it becomes is not there yet; everything else is looked at.
+            config.to_mut().image = None;
+            if kind == GuestKind::Lxc {
+                return Ok(());
+            }
+        }
+        self.prepare(&config, kind, &options).await.map(drop)
     }
 
     pub(super) async fn create(&self, config: &InstanceConfig) -> Result<Arc<Instance>> {
         let (kind, options) = self.checked(config)?;
         let _name = self.names.hold("name", config.name.as_str()).await;
         self.check_name_is_free(&config.name).await?;
+        let mut config = Cow::Borrowed(config);
+        if let Some(file) = image_file(&config)? {
+            // Whatever comes of it, no guest was asked for yet.
+            let image = self
+                .imported(&file, options.node.as_ref())
+                .await
+                .map_err(|error| error.with_outcome(Outcome::NotSent))?;
+            config.to_mut().image = Some(image.id);
+        }
+        let config = &*config;
         let making = self.prepare(config, kind, &options).await?;
         let naming = Naming { name: &config.name, labels: &config.labels, metadata: &config.metadata };
         self.make(&naming, making).await
@@ -105,7 +129,7 @@ impl ProxmoxSubstrate {
     /// Names are not unique to the API: looking and creating have to be one step, at least on one handle.
     pub(super) async fn check_name_is_free(&self, name: &InstanceName) -> Result<()> {
         let taken = || Error::already_exists(format!("there is a guest called `{name}` already"));
-        let mut wait = Wait::at_most(self.config.lock_timeout);
+        let mut wait = wait_at_most(self.config.lock_timeout);
         while let Some(pending) = self.memory.pending(name) {
             match self.read(&pending.place).await {
                 Ok(_) => return Err(taken()),
@@ -194,7 +218,7 @@ impl ProxmoxSubstrate {
             }
             None => (path(&["nodes", &place.node, place.kind.word()]), form.with("vmid", place.vmid)),
         };
-        let mut wait = Wait::at_most(self.config.lock_timeout);
+        let mut wait = wait_at_most(self.config.lock_timeout);
         let (mut lost, mut began) = (0, false);
         loop {
             let pass = self.gates.enter(&making.storage).await;
@@ -238,8 +262,8 @@ impl ProxmoxSubstrate {
 
     /// After a lost answer: whether a guest with our mark is there or on its way. `error` is what is said when not.
     async fn look_after(&self, place: &Place, marks: &Marks, error: Error) -> Result<()> {
-        let mut absent = Wait::at_most(LOST_LIMIT);
-        let mut begun = Wait::at_most(self.config.lock_timeout.max(Duration::from_secs(600)));
+        let mut absent = wait_at_most(LOST_LIMIT);
+        let mut begun = wait_at_most(self.config.lock_timeout.max(Duration::from_secs(600)));
         loop {
             match self.read(place).await {
                 Ok(guest) if guest.is_being_made() => {

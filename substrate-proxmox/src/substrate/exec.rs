@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use super::ProxmoxSubstrate;
 use super::lifecycle::{not_running, only_machines};
 use super::locate::{guest_path, has_agent};
-use super::waiting::Wait;
+use super::waiting::wait_at_most;
 use crate::client::{Client, Form};
 use crate::convert::base64;
 use crate::convert::guest::{Guest, Place};
@@ -40,7 +40,7 @@ struct Begun {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Progress {
+pub(super) struct Progress {
     #[serde(default)]
     exited: Value,
     #[serde(default)]
@@ -67,7 +67,7 @@ fn truth(value: &Value) -> bool {
 }
 
 /// Bytes of an answer: the API writes each byte as one character. Text with others was decoded on its way.
-fn bytes(text: &str) -> Bytes {
+pub(super) fn bytes(text: &str) -> Bytes {
     let exact: Option<Vec<u8>> =
         text.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect();
     exact.map_or_else(|| Bytes::copy_from_slice(text.as_bytes()), Bytes::from)
@@ -94,7 +94,7 @@ impl ProxmoxSubstrate {
     where
         F: Future<Output = Result<T>>,
     {
-        let mut wait = Wait::at_most(self.config.agent_timeout);
+        let mut wait = wait_at_most(self.config.agent_timeout);
         loop {
             match self.wherever(place, &call).await {
                 Err(error) if error.message().contains("guest agent is not running") => {

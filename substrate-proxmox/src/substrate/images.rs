@@ -1,6 +1,7 @@
 //! Images: files that guests are made from, and guests that are templates. Files can be fetched by a node.
 
-use substrate_core::{Error, Image, Result};
+use serde_json::Value;
+use substrate_core::{Error, Image, ImageFile, Outcome, Result};
 
 use super::ProxmoxSubstrate;
 use super::storage::storage_in;
@@ -51,6 +52,10 @@ impl ProxmoxSubstrate {
         if reference.is_empty() || reference.chars().any(char::is_control) {
             return Err(Error::invalid_input("the image is empty or contains a control character"));
         }
+        self.descriptor.get().capabilities.require_image(reference)?;
+        if let Some(file) = ImageFile::in_reference(reference)? {
+            return self.imported(&file, None).await;
+        }
         if reference.starts_with("https://") || reference.starts_with("http://") {
             return self.fetched(&Source::read(reference)?).await;
         }
@@ -60,15 +65,25 @@ impl ProxmoxSubstrate {
         }
     }
 
-    async fn image_at_hand(&self, reference: &str) -> Result<Option<Image>> {
+    pub(super) async fn image_at_hand(&self, reference: &str) -> Result<Option<Image>> {
         let images = self.images().await?;
         let is_it = |image: &Image| image.id == reference || image.names.iter().any(|name| name == reference);
         Ok(images.into_iter().find(is_it))
     }
 
-    /// Has a node fetch a file.
-    async fn fetched(&self, source: &Source<'_>) -> Result<Image> {
-        let node = match &self.config.node {
+    /// The image that a task brings, when it has: `answer` is that of the call which began it.
+    pub(super) async fn arrived(&self, attempt: &str, answer: &Value, id: &str) -> Result<Image> {
+        self.client.follow(attempt, &Upid::parse(attempt, answer)?).await?;
+        let image = self.image_at_hand(id).await?;
+        image.ok_or_else(|| {
+            Error::internal(format!("cannot {attempt}: the node says that it did, and `{id}` is not there"))
+                .with_outcome(Outcome::Unknown)
+        })
+    }
+
+    /// The node and the storage for a new file of this kind: those of the configuration, where they hold such.
+    pub(super) async fn place_for(&self, content: &str, node: Option<&String>) -> Result<(String, String)> {
+        let node = match node.or(self.config.node.as_ref()) {
             Some(node) => node.clone(),
             None => self.roomiest_node().await?,
         };
@@ -76,12 +91,18 @@ impl ProxmoxSubstrate {
         let preferred = |storage: &&crate::convert::inventory::Storage| {
             Some(&storage.storage) == self.config.storage.as_ref()
         };
-        let fit: Vec<_> = all.iter().filter(|storage| storage.is_usable_for(source.content)).collect();
-        let Some(storage) = fit.iter().copied().find(preferred).or(fit.first().copied()) else {
-            return Err(Error::not_found(format!("no storage on {node} holds `{}`", source.content))
-                .with_hint("an administrator allows it: Datacenter → Storage → Content"));
-        };
-        let id = format!("{}:{}/{}", storage.storage, source.content, source.file);
+        let fit: Vec<_> = all.iter().filter(|storage| storage.is_usable_for(content)).collect();
+        match fit.iter().copied().find(preferred).or(fit.first().copied()) {
+            Some(storage) => Ok((node, storage.storage.clone())),
+            None => Err(Error::not_found(format!("no storage on {node} holds `{content}`"))
+                .with_hint("an administrator allows it: Datacenter → Storage → Content")),
+        }
+    }
+
+    /// Has a node fetch a file.
+    async fn fetched(&self, source: &Source<'_>) -> Result<Image> {
+        let (node, storage) = self.place_for(source.content, None).await?;
+        let id = format!("{storage}:{}/{}", source.content, source.file);
         let _one = self.names.hold("image", &id).await;
         if let Some(image) = self.image_at_hand(&id).await? {
             return Ok(image);
@@ -93,12 +114,9 @@ impl ProxmoxSubstrate {
             .maybe("checksum-algorithm", source.checksum.map(|(algorithm, _)| algorithm))
             .maybe("checksum", source.checksum.map(|(_, sum)| sum));
         let attempt = "have the node fetch the image";
-        let target = path(&["nodes", &node, "storage", &storage.storage, "download-url"]);
+        let target = path(&["nodes", &node, "storage", &storage, "download-url"]);
         let data = self.client.post(attempt, &target, form).await?;
-        self.client.follow(attempt, &Upid::parse(attempt, &data)?).await?;
-        self.image_at_hand(&id)
-            .await?
-            .ok_or_else(|| Error::internal(format!("the node fetched `{id}`, and it is not there")))
+        self.arrived(attempt, &data, &id).await
     }
 
     /// Has a node fetch an archive of a container that the appliance index knows.
@@ -131,11 +149,20 @@ impl ProxmoxSubstrate {
         let attempt = "have the node fetch the archive";
         let form = Form::new().with("storage", storage).with("template", archive);
         let data = self.client.post(attempt, &target, form).await?;
-        self.client.follow(attempt, &Upid::parse(attempt, &data)?).await?;
-        self.image_at_hand(reference)
-            .await?
-            .ok_or_else(|| Error::internal(format!("the node fetched `{reference}`, and it is not there")))
+        self.arrived(attempt, &data, reference).await
     }
+}
+
+/// What a file of this name is on a storage, and the ending that says so.
+pub(super) fn content_of(file: &str) -> Option<(&'static str, &'static str)> {
+    const ENDINGS: [(&str, &[&str]); 3] = [
+        ("import", &[".qcow2", ".raw", ".vmdk", ".ova"]),
+        ("iso", &[".iso"]),
+        ("vztmpl", &[".tar.gz", ".tar.xz", ".tar.zst"]),
+    ];
+    ENDINGS.into_iter().find_map(|(content, endings)| {
+        endings.iter().find(|ending| file.ends_with(**ending)).map(|ending| (content, *ending))
+    })
 }
 
 /// Where a file comes from: `https://host/disk.qcow2`, with `#sha256:…` for what it must be.
@@ -171,14 +198,7 @@ impl<'a> Source<'a> {
         if path.matches('/').count() < 3 || !is_plain(file) || file.len() > 255 {
             return wrong("it does not end in a plain file name");
         }
-        let ends = |ends: &[&str]| ends.iter().any(|end| file.ends_with(end));
-        let content = if ends(&[".qcow2", ".raw", ".vmdk", ".ova"]) {
-            "import"
-        } else if ends(&[".iso"]) {
-            "iso"
-        } else if ends(&[".tar.gz", ".tar.xz", ".tar.zst"]) {
-            "vztmpl"
-        } else {
+        let Some((content, _)) = content_of(file) else {
             return wrong(
                 "Proxmox VE goes by its ending: .qcow2, .raw, .vmdk or .ova for disks, .iso, .tar.gz, .tar.xz or .tar.zst for containers",
             );

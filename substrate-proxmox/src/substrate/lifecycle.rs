@@ -11,7 +11,7 @@ use substrate_core::{
 use super::ProxmoxSubstrate;
 use super::locate::nobody;
 use super::orders::Order;
-use super::waiting::Wait;
+use super::waiting::wait_at_most;
 use crate::client::Form;
 use crate::convert::guest::{Guest, GuestKind, id_of, labels};
 use crate::convert::inventory::Listed;
@@ -108,6 +108,18 @@ impl ProxmoxSubstrate {
     /// An instance as the guest itself says; nothing when it went meanwhile.
     async fn asked(&self, listed: Listed) -> Result<Option<Instance>> {
         let mut place = listed.place.clone();
+        if self.is_certain_of_power(&listed) {
+            match self.read_marks(&listed).await {
+                Ok(()) => {
+                    // With its labels known it is like all others; under another name by now it is not.
+                    if let Some(instance) = self.seen_in_view(&listed)? {
+                        return Ok(Some(instance));
+                    }
+                }
+                Err(error) if error::is_not_here(&error) || error.is_unavailable() || error.is_timeout() => {}
+                Err(error) => return Err(error),
+            }
+        }
         match self.wherever(&mut place, |place| async move { self.read(&place).await }).await {
             Ok(guest) if guest.is_template() => Ok(None),
             Ok(guest) => self.named(guest)?.instance().map(Some),
@@ -128,6 +140,23 @@ impl ProxmoxSubstrate {
         }
     }
 
+    /// Whether a list tells a guest's power. Of what was changed a moment ago it tells the past; and of a machine that runs
+    /// it does not tell whether it is paused, so its own state is asked for when it is met for the first time.
+    ///
+    /// That request cannot be saved. In all three schemas `/cluster/resources` has `status`, `lock`, `hastate`, `tags`
+    /// and `uptime` of a guest, and neither `qmpstatus` nor `description`. A pause leaves no trace in those: `status` stays
+    /// `running`, and `lock` is set by a suspension to disk only, whose machine is `stopped`. Tags cannot hold what the notes
+    /// do: they are lower-cased, have no values, and a clone cannot be given any. `/nodes/{node}/qemu?full=1` does have
+    /// `qmpstatus`, for one request, but makes the node ask the monitor of every machine that runs on it, whosever it is,
+    /// for its state, its memory and its disks: on a node with many that costs more than one small question about each of
+    /// ours, once, and one monitor that hangs holds up all of them.
+    fn is_certain_of_power(&self, listed: &Listed) -> bool {
+        let vmid = listed.place.vmid;
+        let certain =
+            listed.status == "stopped" || (listed.status == "running" && listed.place.kind == GuestKind::Lxc);
+        certain && listed.lock.is_none() && !self.memory.was_touched(vmid) && !self.memory.is_paused(vmid)
+    }
+
     /// A placeholder with the name and the marks that this handle asked for.
     fn named(&self, mut guest: Guest) -> Result<Guest> {
         if guest.is_placeholder() {
@@ -143,7 +172,7 @@ impl ProxmoxSubstrate {
 
     /// A guest that is not being made any more.
     pub(super) async fn settled(&self, name: &InstanceName) -> Result<Guest> {
-        let mut wait = Wait::at_most(self.config.lock_timeout);
+        let mut wait = wait_at_most(self.config.lock_timeout);
         loop {
             let guest = self.guest(name).await?;
             if !guest.is_being_made() {
@@ -190,7 +219,7 @@ impl ProxmoxSubstrate {
         if !guest.is_managed_by_ha() {
             return Ok(());
         }
-        let mut wait = Wait::at_most(HA_LIMIT);
+        let mut wait = wait_at_most(HA_LIMIT);
         loop {
             let state = self.state_of(guest).await?;
             if state == wanted {
@@ -237,7 +266,7 @@ impl ProxmoxSubstrate {
             Err(error) => {
                 // What it says counts less than what is: somebody else may have stopped it, or is about to.
                 let mut state = self.state_of(guest).await?;
-                let mut wait = Wait::at_most(OVERRULED);
+                let mut wait = wait_at_most(OVERRULED);
                 while error.outcome() == Outcome::Unknown && state != InstanceState::Stopped {
                     if !wait.pause().await {
                         break;

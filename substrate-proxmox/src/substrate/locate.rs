@@ -14,7 +14,7 @@ use substrate_core::{Error, InstanceName, Result};
 use tokio::time::timeout;
 
 use super::ProxmoxSubstrate;
-use super::waiting::Wait;
+use super::waiting::wait_at_most;
 use crate::client::{Form, path};
 use crate::convert::guest::{Guest, GuestKind, Place, read_id, seconds, time, uptime};
 use crate::convert::inventory::Listed;
@@ -104,7 +104,7 @@ impl ProxmoxSubstrate {
 
     /// The guest that a name or an id means.
     pub(super) async fn guest(&self, name: &InstanceName) -> Result<Guest> {
-        let mut wait = Wait::at_most(MOVING);
+        let mut wait = wait_at_most(MOVING);
         loop {
             match self.look_for(name).await {
                 // It moved between the look at the list and the look at itself.
@@ -281,6 +281,25 @@ impl ProxmoxSubstrate {
         Ok(guest)
     }
 
+    /// Reads a guest's configuration alone, for its name and its marks: half of what [`read`](Self::read) asks.
+    pub(super) async fn read_marks(&self, listed: &Listed) -> Result<()> {
+        let place = &listed.place;
+        let (target, current) = (guest_path(place, &["config"]), Form::new().flag("current", true));
+        let config: Fields = self.client.get("look at the guest", &target, current).await?;
+        let status = Fields::from_iter([("status".to_owned(), listed.status.clone().into())]);
+        self.memory.learn(&Guest {
+            vmid: place.vmid,
+            kind: place.kind,
+            node: place.node.clone(),
+            config,
+            status,
+            started: None,
+            addresses: Vec::new(),
+            network_names: BTreeMap::new(),
+        });
+        Ok(())
+    }
+
     /// Where a guest is now.
     pub(super) async fn whereabouts(&self, vmid: u64) -> Result<Option<Place>> {
         let view = self.cluster_view().await?;
@@ -293,7 +312,7 @@ impl ProxmoxSubstrate {
         F: Future<Output = Result<T>>,
     {
         let mut moves = 0;
-        let mut wait = Wait::at_most(MOVING);
+        let mut wait = wait_at_most(MOVING);
         loop {
             match call(place.clone()).await {
                 Err(error) if error::is_not_here(&error) => {
@@ -368,7 +387,7 @@ impl Node {
 }
 
 #[derive(Debug, Deserialize)]
-struct Interfaces {
+pub(super) struct Interfaces {
     #[serde(default)]
     result: Vec<Interface>,
 }
@@ -391,7 +410,7 @@ struct Address {
 
 impl Interfaces {
     /// Those of the guest's own devices: bridges of containers inside have others.
-    fn addresses(&self, own: &[String]) -> Vec<IpAddr> {
+    pub(super) fn addresses(&self, own: &[String]) -> Vec<IpAddr> {
         let of_guest = self.result.iter().filter(|one| own.contains(&one.hardware_address.to_lowercase()));
         of_guest
             .flat_map(|interface| &interface.ip_addresses)

@@ -1,4 +1,10 @@
-//! What the cluster did to a guest: the logs of its tasks. A console is not recorded by Proxmox VE.
+//! Logs. What a guest wrote to its console is not kept by Proxmox VE: it can only be followed while the guest runs. What
+//! is kept is the log of what was done to it, its tasks.
+//!
+//! So they are two logs, and a call reads one of them. A follower of a running guest gets what the guest writes, and
+//! nothing before: `lines` and `since` choose among lines that were kept, of which there are none. The tasks' lines are
+//! not put before it: nobody who waits for the first line of a guest expects one that the guest did not write, and
+//! they would not go on.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use substrate_core::{Error, InstanceName, LogLine, LogOptions, LogSource, LogStream, Operation, Result};
@@ -17,6 +23,13 @@ impl ProxmoxSubstrate {
     pub(super) async fn logs(&self, name: &InstanceName, options: &LogOptions) -> Result<LogStream> {
         options.require_features(&self.descriptor.get().capabilities)?;
         let guest = self.guest(name).await?;
+        let about = self.about(Operation::GetLogs, name.clone());
+        if options.follow
+            && guest.runs()
+            && let Some(console) = self.console(&guest).await?
+        {
+            return Ok(super::in_context(console, about));
+        }
         // A number is given again: what was done to its former bearer is not this guest's log.
         let born = guest.marks().and_then(|marks| marks.created).unwrap_or_default();
         let since = options.since.map(crate::convert::guest::seconds).unwrap_or_default();
@@ -46,7 +59,6 @@ impl ProxmoxSubstrate {
         if let Some(count) = options.lines {
             lines.drain(..lines.len().saturating_sub(count));
         }
-        let about = self.about(Operation::GetLogs, name.clone());
-        Ok(stream::iter(lines.into_iter().map(Ok)).map_err(about).boxed())
+        Ok(super::in_context(stream::iter(lines.into_iter().map(Ok)).boxed(), about))
     }
 }

@@ -4,7 +4,7 @@ use substrate_core::{Error, InstanceName, InstanceState, Operation, Result};
 
 use super::ProxmoxSubstrate;
 use super::orders::Order;
-use super::waiting::Wait;
+use super::waiting::wait_at_most;
 use crate::client::Form;
 use crate::convert::guest::GuestKind;
 
@@ -34,7 +34,7 @@ impl ProxmoxSubstrate {
         };
         let order = Order::post("migrate the guest", &["migrate"], form);
         self.order(&mut guest.place(), &order).await?;
-        let mut wait = Wait::at_most(std::time::Duration::from_secs(120));
+        let mut wait = wait_at_most(std::time::Duration::from_secs(120));
         // The high-availability manager acts in its own time.
         while self.whereabouts(guest.vmid).await?.is_none_or(|place| place.node != target) {
             if !wait.pause().await {

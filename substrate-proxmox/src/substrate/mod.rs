@@ -2,14 +2,19 @@
 
 mod coalesced;
 mod connection;
+mod console;
 mod create;
 mod events;
 mod exec;
+#[cfg(test)]
+mod fuzz;
+mod gates;
+mod image_files;
+mod image_sums;
 mod images;
 mod in_use;
 mod lifecycle;
 mod locate;
-mod locks;
 mod logs;
 mod memory;
 mod metrics;
@@ -32,6 +37,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
 use substrate_core::config::{Environment, Section};
+use substrate_core::provider::NameLocks;
 use substrate_core::{
     BoxStream, CloneConfig, Command, CommandSession, Descriptor, DescriptorCell, Error, HealthReport, Image,
     Instance, InstanceConfig, InstanceFilter, InstanceName, LogOptions, LogStream, Network, NetworkConfig,
@@ -45,7 +51,8 @@ use crate::convert::guest::{GuestKind, seconds};
 use crate::convert::inventory::Listed;
 use crate::convert::text::{Fields, integer};
 use coalesced::Coalesced;
-use locks::{Gates, NameLocks};
+use gates::Gates;
+use image_sums::ImageSums;
 use memory::Memory;
 
 /// The technology's name in descriptors and configurations.
@@ -65,6 +72,7 @@ pub struct ProxmoxSubstrate {
     names: Arc<NameLocks>,
     gates: Arc<Gates>,
     memory: Memory,
+    sums: ImageSums,
     in_cluster: Arc<Coalesced<Vec<Listed>>>,
     on_nodes: Arc<Coalesced<(Vec<Listed>, Vec<String>)>>,
 }
@@ -96,6 +104,7 @@ impl ProxmoxSubstrate {
             names: Arc::default(),
             gates: Arc::default(),
             memory: Memory::default(),
+            sums: ImageSums::default(),
             in_cluster: Arc::default(),
             on_nodes: Arc::default(),
         })

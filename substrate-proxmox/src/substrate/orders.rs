@@ -4,7 +4,7 @@ use substrate_core::{Error, Result};
 
 use super::ProxmoxSubstrate;
 use super::locate::guest_path;
-use super::waiting::Wait;
+use super::waiting::wait_at_most;
 use crate::client::{Form, Upid};
 use crate::convert::guest::Place;
 use crate::error;
@@ -48,7 +48,7 @@ impl ProxmoxSubstrate {
     /// Gives an order and waits for its end. A lock that another operation holds is waited for: the API gives up
     /// after one to ten seconds, and then nothing has happened. A lock is never taken away.
     pub(super) async fn order(&self, place: &mut Place, order: &Order) -> Result<()> {
-        let mut wait = Wait::at_most(self.config.lock_timeout);
+        let mut wait = wait_at_most(self.config.lock_timeout);
         loop {
             self.memory.touch(place.vmid);
             let result = self.wherever(place, |place| self.give(place, order)).await;

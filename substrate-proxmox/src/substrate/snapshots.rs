@@ -23,7 +23,7 @@ use crate::convert::text::{Fields, is_set};
 use crate::name::{check_new_guest, check_new_snapshot, is_snapshot_name};
 
 #[derive(Debug, Clone, Deserialize)]
-struct Listed {
+pub(super) struct Listed {
     name: String,
     #[serde(default)]
     snaptime: Option<u64>,
@@ -39,8 +39,11 @@ fn no_snapshot(name: &SnapshotName) -> Error {
     Error::not_found(format!("the guest has no snapshot called `{}`", name.as_str().escape_debug()))
 }
 
+/// How far back ancestors are followed: nobody makes more within a second, and a ring has no end.
+const MOST_ANCESTORS: usize = 256;
+
 /// Oldest first. Their times are whole seconds; what was made from what decides within one.
-fn in_order(mut snapshots: Vec<Listed>) -> Vec<Listed> {
+pub(super) fn in_order(mut snapshots: Vec<Listed>) -> Vec<Listed> {
     let parents: HashMap<String, String> =
         snapshots.iter().filter_map(|one| Some((one.name.clone(), one.parent.clone()?))).collect();
     let depth = |name: &str| {
@@ -48,13 +51,13 @@ fn in_order(mut snapshots: Vec<Listed>) -> Vec<Listed> {
         while let Some(parent) = parents.get(current) {
             depth += 1;
             current = parent;
-            if depth > parents.len() {
+            if depth >= MOST_ANCESTORS {
                 break;
             }
         }
         depth
     };
-    snapshots.sort_by_key(|one| (one.snaptime.unwrap_or_default(), depth(&one.name)));
+    snapshots.sort_by_cached_key(|one| (one.snaptime.unwrap_or_default(), depth(&one.name)));
     snapshots
 }
 

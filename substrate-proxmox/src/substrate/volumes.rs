@@ -7,7 +7,7 @@ use substrate_core::{
 use super::ProxmoxSubstrate;
 use super::prepare::gate;
 use super::storage::{Stored, storage_in};
-use super::waiting::Wait;
+use super::waiting::wait_at_most;
 use crate::client::{Form, Upid, path};
 use crate::convert::guest::GuestKind;
 use crate::convert::inventory::Storage;
@@ -140,7 +140,7 @@ impl ProxmoxSubstrate {
     async fn allocate(&self, node: &str, storage: &Storage, form: Form) -> Result<String> {
         let attempt = "make the volume";
         let target = path(&["nodes", node, "storage", &storage.storage, "content"]);
-        let mut wait = Wait::at_most(self.config.lock_timeout);
+        let mut wait = wait_at_most(self.config.lock_timeout);
         loop {
             let pass = self.gates.enter(&gate(node, storage)).await;
             match self.client.post(attempt, &target, form.clone()).await {

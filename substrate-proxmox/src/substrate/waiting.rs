@@ -1,33 +1,10 @@
-//! Waiting for what the other side does in its own time. Each wait looks at growing intervals and has a deadline.
+//! Waiting for what the cluster does in its own time.
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use substrate_core::provider::Wait;
 
-/// Between the first two looks, and at most between any two.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(700);
-
-/// The pauses between looks until a deadline.
-#[derive(Debug)]
-pub(super) struct Wait {
-    deadline: Instant,
-    pause: Duration,
-}
-
-impl Wait {
-    pub(super) fn at_most(limit: Duration) -> Self {
-        Self { deadline: Instant::now() + limit, pause: FIRST_PAUSE }
-    }
-
-    /// Pauses; `false` when the deadline has come, so that one last look has been taken at or after it.
-    pub(super) async fn pause(&mut self) -> bool {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return false;
-        }
-        sleep(self.pause.min(left)).await;
-        self.pause = (self.pause * 3 / 2).min(LONGEST_PAUSE);
-        true
-    }
+/// Looks seldomer than at a daemon of one machine: each look goes through the API's node to the guest's.
+pub(super) fn wait_at_most(limit: Duration) -> Wait {
+    Wait::at_most(limit).with_pauses(Duration::from_millis(20), Duration::from_millis(700))
 }

@@ -31,8 +31,13 @@ pub(crate) async fn conformance(name: &str, kind: InstanceKind, image: &str, sto
     config.storage = Some(storage.to_owned());
     let substrate = Arc::new(ProxmoxSubstrate::new(name, config)?);
     let missing = image.replace("lab", "no-such-");
+    // The double runs its own guests, whatever is in a file.
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let file = folder.join(image.replace([':', '/'], "-"));
+    std::fs::write(&file, format!("an image for {name}")).unwrap();
     Ok(Setup::new(substrate, image, Guest::fake())
         .with_missing_image(missing)
+        .with_image_file(file.to_str().unwrap())
         .with_large_output(256 << 10)
         .with_many_calls(300)
         .exclusive())

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use substrate_core::{HealthStatus, InstanceFilter, Outcome, Substrate};
+use substrate_core::{ErrorKind, HealthStatus, InstanceFilter, Outcome, Substrate};
 use substrate_proxmox::{ProxmoxConfig, ProxmoxSubstrate};
-use substrate_proxmox_double::{AUTHORITY, Double, FINGERPRINT, Setup};
+use substrate_proxmox_double::{AUTHORITY, Double, FINGERPRINT, Fault, Setup};
 
 use crate::double::{SECRET, TOKEN, config, machine, name, pair};
 
-async fn with_tls() -> Double {
+pub(crate) async fn with_tls() -> Double {
     Double::start(Setup { tls: true, ..Setup::default() }).await
 }
 
@@ -20,10 +20,10 @@ fn by_password(double: &Double, user: &str, password: &str) -> ProxmoxSubstrate 
 }
 
 /// A PEM file, gone with the test.
-struct PemFile(PathBuf);
+pub(crate) struct PemFile(pub(crate) PathBuf);
 
 impl PemFile {
-    fn authority() -> Self {
+    pub(crate) fn authority() -> Self {
         static FILES: AtomicU32 = AtomicU32::new(0);
         let number = FILES.fetch_add(1, Ordering::Relaxed);
         let path =
@@ -161,4 +161,18 @@ async fn no_secret_is_in_any_text() {
         }
     }
     assert_eq!(TOKEN, "root@pam!lab");
+}
+
+#[tokio::test]
+async fn a_reason_in_the_status_line_alone_is_understood() {
+    let (double, substrate) = pair().await;
+    let refusals = [
+        (500, "error with cfs lock 'domain-ha': no quorum!", ErrorKind::Unavailable),
+        (403, "Permission check failed (/, Sys.Audit)", ErrorKind::PermissionDenied),
+    ];
+    for (status, reason, kind) in refusals {
+        double.plan("GET", "/version", Fault::RefuseTersely(status, reason.to_owned()), 1);
+        let error = substrate.connect().await.unwrap_err();
+        assert!(error.kind() == kind && error.message().contains(reason), "{error}");
+    }
 }

@@ -1,11 +1,12 @@
 //! Finding guests: stale views, moved guests, numbers that are given again, names that are not unique.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use substrate_core::{
-    Command, InstanceConfig, InstanceFilter, InstanceKind, InstanceState, LogOptions, NetworkConfig,
-    SnapshotConfig, Substrate, SubstrateExt,
+    Command, InstanceConfig, InstanceFilter, InstanceKind, InstanceState, NetworkConfig, SnapshotConfig,
+    Substrate, SubstrateExt,
 };
 use substrate_proxmox::ProxmoxSubstrate;
 use substrate_proxmox_double::{Fault, Kind, Setup};
@@ -43,7 +44,7 @@ async fn our_own_guests_labels_are_read_once() {
     let filter = InstanceFilter::all().with_label("role", "web");
     double.take_requests();
     assert_eq!(fresh.list_instances(&filter).await.unwrap().len(), 5);
-    assert_eq!(double.take_requests().len(), 11, "the list, and two for each guest");
+    assert_eq!(double.take_requests().len(), 6, "the list, and one for each guest");
     assert_eq!(fresh.list_instances(&filter).await.unwrap().len(), 5);
     assert_eq!(double.take_requests().len(), 1);
 }
@@ -204,8 +205,6 @@ async fn a_guests_log_is_that_of_its_tasks() {
     let lines: Vec<&str> = log.iter().map(|line| line.message.as_str()).collect();
     assert!(lines.iter().any(|line| line.contains("create full clone of drive")), "{lines:?}");
     assert_eq!(lines.iter().filter(|line| **line == "TASK OK").count(), 2, "{lines:?}");
-    let followed = substrate.get_logs(&name("web"), &LogOptions::all().follow()).await;
-    assert!(followed.err().is_some_and(|error| error.is_unsupported()));
     // Also a long one, of which a page is a part.
     double.lengthen_logs(number_of(&double, "web"), 1_500);
     let log = substrate.tail_logs(&name("web"), 1).await.unwrap();
@@ -225,4 +224,34 @@ async fn a_registry_opens_a_section() {
     let substrate: Arc<dyn Substrate> = ProxmoxSubstrate::from_section("pve", section).unwrap();
     substrate.connect().await.unwrap();
     assert_eq!(&*substrate.descriptor().provider_type, "proxmox");
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_answer_holds_nobody_up() {
+    let (double, substrate) = pair().await;
+    substrate.create_and_start(&machine("web")).await.unwrap();
+    double.plan("GET", "/agent/", Fault::Stall(Duration::from_secs(60)), 1);
+    let begin = Instant::now();
+    assert!(substrate.get_instance(&name("web")).await.unwrap().addresses.is_empty());
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    // And it is not asked again at once.
+    double.take_requests();
+    substrate.get_instance(&name("web")).await.unwrap();
+    assert!(!double.take_requests().iter().any(|one| one.contains("/agent/")));
+}
+
+#[tokio::test]
+async fn the_first_look_at_the_network_is_the_last_recorded_minute() {
+    let (double, substrate) = pair().await;
+    substrate.create_and_start(&machine("web")).await.unwrap();
+    // Of the minute that is still running nothing is known yet.
+    let points = json!([
+        {"time": 60, "netin": 1.0, "netout": 1.0},
+        {"time": 120, "netin": 125_000.0, "netout": 250_000.0},
+        {"time": 180},
+    ]);
+    double.record(number_of(&double, "web"), points);
+    let usage = substrate.get_metrics(&name("web")).await.unwrap();
+    assert_eq!((usage.network_rx_mbps, usage.network_tx_mbps), (Some(1.0), Some(2.0)));
+    assert_eq!(usage.disk_gb, None, "a machine's use of its disk is always 0 there: not measured");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use substrate_core::{HealthStatus, InstanceFilter, InstanceState, Outcome, Substrate};
-use substrate_proxmox_double::Kind;
+use substrate_proxmox_double::{Kind, Setup};
 
 use crate::double::{cluster, machine, name, pair_of};
 
@@ -60,4 +60,16 @@ async fn guests_of_a_silent_node_are_unknown_and_never_missing() {
     let report = substrate.health_check().await.unwrap();
     assert_eq!(report.status, HealthStatus::Degraded);
     assert!(report.issues.iter().any(|issue| issue.contains("pve2")), "{:?}", report.issues);
+}
+
+#[tokio::test]
+async fn a_cluster_without_quorum_is_unhealthy() {
+    let nodes = vec!["pve1".to_owned(), "pve2".to_owned()];
+    let (double, substrate) = pair_of(Setup { nodes, ..Setup::default() }).await;
+    assert_eq!(substrate.health_check().await.unwrap().status, HealthStatus::Healthy);
+    double.set_quorum(false);
+    let report = substrate.health_check().await.unwrap();
+    assert_eq!(report.status, HealthStatus::Unhealthy);
+    assert!(report.issues.iter().any(|issue| issue.contains("quorum")), "{:?}", report.issues);
+    assert_eq!(report.properties["nodes"], json!(["pve1", "pve2"]));
 }

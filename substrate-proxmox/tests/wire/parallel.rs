@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use substrate_core::{CloneConfig, Substrate};
+use substrate_core::{CloneConfig, InstanceConfig, InstanceKind, Substrate};
 use substrate_proxmox_double::{Double, Setup};
 use tokio::time::Instant;
 
@@ -77,6 +77,25 @@ async fn clones_of_one_running_machine_at_once_wait_for_each_other() {
     }
     assert_eq!(double.guests().len(), 9);
     assert_eq!(locks_met(&double), 0, "they were begun one after the other");
+}
+
+#[tokio::test]
+async fn clones_of_one_container_at_once_wait_for_each_other() {
+    let double = Double::start(Setup { scale: 0.02, ..Setup::default() }).await;
+    let substrate = substrate_proxmox::ProxmoxSubstrate::new("pve", config(&double)).unwrap();
+    let container = InstanceConfig::new(name("source"))
+        .with_kind(InstanceKind::Container)
+        .with_image("local:vztmpl/labct_1.0_amd64.tar.gz");
+    substrate.create_instance(&container).await.unwrap();
+    // Each clone locks the container for the whole copy, whether it runs or not.
+    double.set_times(|times| times.copy = 3.0);
+    let copies: Vec<_> = (0..5).map(|index| CloneConfig::new(name(&format!("copy-{index}")))).collect();
+    let source = name("source");
+    for result in join_all(copies.iter().map(|copy| substrate.clone_instance(&source, copy))).await {
+        result.unwrap();
+    }
+    assert_eq!(double.guests().len(), 6);
+    assert!(double.guests().values().all(|config| !config.contains_key("lock")));
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use serde_json::json;
 use substrate_core::{
-    Command, EventKind, InstanceState, SnapshotConfig, StopMode, Substrate, WatchItem, WatchOptions,
+    Command, EventKind, InstanceState, SnapshotConfig, StopMode, Substrate, SubstrateExt, WatchItem,
+    WatchOptions,
 };
 use substrate_proxmox::ProxmoxSubstrate;
 use substrate_proxmox_double::Fault;
@@ -154,7 +155,6 @@ async fn a_task_that_its_node_does_not_know_yet_is_asked_for_again() {
     let (double, substrate) = pair().await;
     double.plan("GET", "/tasks/UPID", Fault::Refuse(400, "no such task".into()), 3);
     substrate.create_instance(&machine("web")).await.unwrap();
-    // And one whose node answers with warnings has succeeded.
     assert_eq!(count_of(&double, "web"), 1);
 }
 
@@ -196,7 +196,44 @@ async fn a_guest_that_powers_itself_off_is_watched_although_no_task_says_so() {
 }
 
 #[tokio::test]
+async fn a_task_with_warnings_is_a_success() {
+    let (double, substrate) = pair().await;
+    double.warn("qmstart");
+    substrate.create_and_start(&machine("web")).await.unwrap();
+    assert!(double.tasks().iter().any(|(_, _, exit)| exit == "WARNINGS: 1"));
+}
+
+#[tokio::test]
 async fn a_task_that_was_killed_leaves_the_outcome_open() {
+    let (double, substrate) = pair().await;
+    substrate.create_instance(&machine("web")).await.unwrap();
+    let vmid = number_of(&double, "web");
+    double.set_times(|times| times.power = 1_000.0);
+    let web = name("web");
+    let kill = async {
+        while double.kill_tasks(vmid) == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let (started, ()) = tokio::join!(substrate.start_instance(&web), kill);
+    let error = started.unwrap_err();
+    assert_eq!(error.outcome(), substrate_core::Outcome::Unknown, "{error}");
+    assert!(error.message().contains("without a verdict"), "{error}");
+}
+
+#[tokio::test]
+async fn what_refers_to_a_guest_goes_with_it() {
+    let (double, substrate) = pair().await;
+    substrate.create_instance(&machine("web")).await.unwrap();
+    double.take_requests();
+    substrate.delete_instance(&name("web"), false).await.unwrap();
+    let requests = double.take_requests();
+    let delete = requests.iter().find(|one| one.starts_with("DELETE")).unwrap();
+    assert!(delete.contains("purge=1") && delete.contains("destroy-unreferenced-disks=1"), "{delete}");
+}
+
+#[tokio::test]
+async fn a_task_whose_end_cannot_be_asked_for_leaves_the_outcome_open() {
     let (double, substrate) = pair().await;
     substrate.create_instance(&machine("web")).await.unwrap();
     // The answer to the question about the task is lost for good: it was accepted.

@@ -29,7 +29,7 @@ impl Stat {
         Some(Self {
             parent: u32::try_from(field(4)?).ok()?,
             group: u32::try_from(field(5)?).ok()?,
-            ticks: times.iter().sum(),
+            ticks: times.into_iter().fold(0, u64::saturating_add),
             started: field(22)?,
         })
     }
@@ -52,7 +52,7 @@ pub(crate) fn boot_time(stat: &str) -> Option<u64> {
 /// Whether a process that started so many ticks after the machine can be the one that supervisord started at
 /// `told`, which it gives in whole seconds, as is the machine's start. Somebody else who got its id later cannot.
 pub(crate) fn is_same_start(boot: u64, started_ticks: u64, told: u64) -> bool {
-    (boot + started_ticks / TICKS_PER_SECOND).abs_diff(told) <= 2
+    boot.saturating_add(started_ticks / TICKS_PER_SECOND).abs_diff(told) <= 2
 }
 
 #[cfg(test)]

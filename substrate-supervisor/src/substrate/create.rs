@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dxr::Value;
+use substrate_core::provider::Wait;
 use substrate_core::{Error, Instance, InstanceConfig, InstanceKind, Outcome, Result};
 
-use super::waiting::Wait;
 use super::{Shared, SupervisorSubstrate, connection, nothing_done};
 use crate::client::Call;
 use crate::convert::process::Process;
@@ -38,7 +38,7 @@ impl SupervisorSubstrate {
         let program = self.checked(config).await.map_err(nothing_done)?;
         let folder = self.shared.require_folder()?;
         let name = program.record.name.as_str();
-        let _held = self.names.hold(name).await;
+        let _held = self.names.hold("process", name).await;
         self.shared.check_is_free(name).await.map_err(nothing_done)?;
         if !folder.add(name, program.file()?).await? {
             return Err(taken(name));

@@ -17,7 +17,7 @@ impl SupervisorSubstrate {
     pub(super) async fn delete(&self, name: &InstanceName, force: bool) -> Result<()> {
         let folder = self.shared.require_folder()?;
         let short = self.shared.find(name).await?.address.short();
-        let _held = self.names.hold(&short).await;
+        let _held = self.names.hold("process", &short).await;
         // Somebody else on this handle may have been faster.
         let found = self.shared.find(name).await?;
         let Some(record) = found.record.clone() else {

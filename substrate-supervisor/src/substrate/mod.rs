@@ -4,19 +4,18 @@ mod connection;
 mod create;
 mod delete;
 mod events;
-mod locks;
 mod logs;
 mod looking;
 mod metrics;
 mod starting;
 mod stopping;
-mod waiting;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
 use substrate_core::config::{Environment, Section};
+use substrate_core::provider::NameLocks;
 use substrate_core::{
     BoxStream, Descriptor, DescriptorCell, Error, HealthReport, Instance, InstanceConfig, InstanceFilter,
     InstanceKind, InstanceName, LogOptions, LogStream, Operation, Outcome, ResourceUsage, Result, StopMode,
@@ -26,7 +25,6 @@ use substrate_core::{
 use crate::client::Client;
 use crate::config::SupervisorConfig;
 use crate::folder::Folder;
-use locks::NameLocks;
 
 /// The technology's name in descriptors and configurations.
 pub const PROVIDER_TYPE: &str = "supervisor";

@@ -1,10 +1,10 @@
 //! Starting and restarting.
 
 use futures_util::future::try_join_all;
+use substrate_core::provider::Wait;
 use substrate_core::{Error, InstanceName, Outcome, Result, StopMode};
 
 use super::looking::Found;
-use super::waiting::Wait;
 use super::{Shared, SupervisorSubstrate, nothing_done};
 use crate::client::Call;
 use crate::convert::process::ProcessState;

@@ -8,10 +8,10 @@
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use substrate_core::provider::Wait;
 use substrate_core::{Error, InstanceName, Outcome, Result, StopMode};
 
 use super::looking::Found;
-use super::waiting::Wait;
 use super::{Shared, SupervisorSubstrate};
 use crate::client::{Answer, Call};
 use crate::convert::process::{Process, ProcessState};

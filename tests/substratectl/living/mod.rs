@@ -5,6 +5,10 @@
 mod docker;
 #[cfg(feature = "lxc")]
 mod incus;
+#[cfg(feature = "k8s")]
+mod kubernetes;
+#[cfg(feature = "libvirt")]
+mod libvirt;
 #[cfg(all(feature = "docker", feature = "supervisor"))]
 mod mixed;
 #[cfg(feature = "supervisor")]

@@ -2,11 +2,11 @@
 //! and frozen by tests of outages without harm to the others.
 
 mod certificates;
-mod cgroups;
-mod daemon;
+pub mod cgroups;
+pub mod daemon;
 mod endpoint;
 mod firewall;
-mod image;
+pub mod image;
 mod network;
 
 use std::path::Path;
@@ -14,17 +14,17 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::packages::{Package, install};
-use super::{Action, DaemonStatus, Server, create_private_directory};
+use super::{Action, DaemonStatus, Server, control_script, create_private_directory};
 use daemon::{Daemon, Profile};
 
 const PACKAGES: &[Package] = &[
-    Package { name: "docker.io", program: Some("dockerd") },
-    Package { name: "iptables", program: Some("iptables") },
-    Package { name: "iproute2", program: Some("ip") },
-    Package { name: "openssl", program: Some("openssl") },
+    Package::of_program("docker.io", "dockerd"),
+    Package::of_program("iptables", "iptables"),
+    Package::of_program("iproute2", "ip"),
+    Package::of_program("openssl", "openssl"),
     // Not by its program: the package `busybox` brings the same one, but not the static build that alone
     // fits into an image.
-    Package { name: "busybox-static", program: None },
+    Package::new("busybox-static"),
 ];
 
 const MAIN: Profile = Profile {
@@ -78,7 +78,7 @@ impl Server for DockerServer {
             started |= daemon.up()?;
             image::ensure(daemon)?;
         }
-        self.victim.write_control_script()?;
+        control_script::write(self.victim.home(), self.victim.name())?;
         Ok(started)
     }
 
@@ -101,8 +101,9 @@ impl Server for DockerServer {
             ("DOCKER_CERTS", main.certificates().display().to_string()),
             ("DOCKER_PID", main.pid_file().display().to_string()),
             ("DOCKER_IMAGE", image::NAME.to_owned()),
+            ("DOCKER_IMAGE_FILE", image::file(main).display().to_string()),
             ("DOCKER_VICTIM", self.victim.address()),
-            ("DOCKER_VICTIM_RESTART", self.victim.control_script().display().to_string()),
+            ("DOCKER_VICTIM_RESTART", control_script::path(self.victim.home()).display().to_string()),
         ];
         Ok(variables.map(|(name, value)| (format!("SUBSTRATES_LAB_{name}"), value)).to_vec())
     }

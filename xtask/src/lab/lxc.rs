@@ -3,6 +3,7 @@
 
 mod certificates;
 mod daemon;
+mod firewall;
 mod image;
 mod processes;
 
@@ -15,17 +16,19 @@ use super::{Action, DaemonStatus, Server, create_private_directory};
 use daemon::{Daemon, Profile};
 
 const COMMON: &[Package] = &[
-    Package { name: "dnsmasq-base", program: Some("dnsmasq") },
-    Package { name: "iproute2", program: Some("ip") },
-    Package { name: "openssl", program: Some("openssl") },
-    Package { name: "busybox-static", program: None },
+    Package::of_program("dnsmasq-base", "dnsmasq"),
+    Package::of_program("iproute2", "ip"),
+    Package::of_program("iptables", "iptables"),
+    Package::of_program("openssl", "openssl"),
+    Package::new("busybox-static"),
 ];
 
 const LXD: Product = Product {
     name: "lxd",
-    packages: &[Package { name: "lxd", program: None }, Package { name: "lxd-client", program: Some("lxc") }],
+    packages: &[Package::new("lxd"), Package::of_program("lxd-client", "lxc")],
     backports: &[],
     program: "/usr/bin/lxd",
+    leaves_rules: true,
     folder_variable: "LXD_DIR",
     client: "lxc",
     preseed: &["lxd", "init", "--preseed"],
@@ -35,8 +38,9 @@ const INCUS: Product = Product {
     name: "incus",
     packages: &[],
     // Debian 12 has it in its backports only.
-    backports: &[Package { name: "incus-base", program: None }],
+    backports: &[Package::new("incus-base")],
     program: "/usr/libexec/incus/incusd",
+    leaves_rules: false,
     folder_variable: "INCUS_DIR",
     client: "incus",
     preseed: &["incus", "admin", "init", "--preseed"],
@@ -57,6 +61,8 @@ pub struct Product {
     packages: &'static [Package],
     backports: &'static [Package],
     pub program: &'static str,
+    /// Whether rules of deleted networks stay in the packet filter.
+    leaves_rules: bool,
     /// Where the daemon and its client find its state.
     pub folder_variable: &'static str,
     pub client: &'static str,
@@ -120,8 +126,12 @@ impl Server for LxcServer {
     }
 
     fn down(&self, keep_state: bool) -> Result<()> {
+        let was_there = self.main.home().exists();
         for daemon in self.daemons() {
             daemon.down(keep_state)?;
+        }
+        if was_there && self.product.leaves_rules {
+            firewall::remove_rules_of_gone_networks()?;
         }
         Ok(())
     }
@@ -136,6 +146,7 @@ impl Server for LxcServer {
         let variables = [
             ("", main.address()),
             ("_IMAGE", image::ALIAS.to_owned()),
+            ("_IMAGE_FILE", image::path(&self.image).display().to_string()),
             ("_BANDWIDTH", main.limits_bandwidth()?.to_owned()),
             ("_HTTPS", main.https_address()?),
             ("_CERTS", main.certificates().display().to_string()),

@@ -1,10 +1,14 @@
 //! Real servers for the live tests: installed from the distribution, started in private state folders,
 //! ended by the process that was started and no other.
 
+mod control_script;
 mod docker;
+mod firewall;
+mod k8s;
+mod libvirt;
 mod lxc;
 mod mounts;
-mod packages;
+pub mod packages;
 mod process;
 mod s3;
 mod supervisor;
@@ -18,6 +22,8 @@ use clap::Subcommand;
 
 use crate::command::quoted;
 use docker::DockerServer;
+use k8s::K8sServer;
+use libvirt::{LibvirtServer, NewerLibvirtServer};
 use lxc::LxcServer;
 use s3::S3Server;
 use supervisor::SupervisorServer;
@@ -149,8 +155,11 @@ impl Lab {
             Box::new(DockerServer::new(&directory)),
             Box::new(LxcServer::lxd(&directory)),
             Box::new(LxcServer::incus(&directory)),
+            Box::new(LibvirtServer::new(&directory)),
+            Box::new(NewerLibvirtServer::new(&directory)),
             Box::new(S3Server::new(&directory)),
             Box::new(SupervisorServer::new(&directory)),
+            Box::new(K8sServer::new(&directory)),
         ];
         Ok(Self { directory, servers })
     }

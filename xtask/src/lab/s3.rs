@@ -18,7 +18,7 @@ use super::{Action, DaemonStatus, Server, create_private_directory};
 use crate::command::{command, run};
 
 const NAME: &str = "s3";
-const PACKAGES: &[Package] = &[Package { name: "python3-venv", program: None }];
+const PACKAGES: &[Package] = &[Package::new("python3-venv")];
 /// Of the server's many parts, these serve S3 over HTTP.
 const PYTHON_PACKAGES: [&str; 3] = ["moto==5.2.5", "flask==3.1.2", "flask-cors==6.0.1"];
 /// The distribution's own: another one in the search path may have no environments.

@@ -12,7 +12,7 @@ use super::packages::{Package, install};
 use super::{Action, DaemonStatus, Server, create_private_directory};
 use daemon::Daemon;
 
-const PACKAGES: &[Package] = &[Package { name: "supervisor", program: Some("supervisord") }];
+const PACKAGES: &[Package] = &[Package::of_program("supervisor", "supervisord")];
 
 pub struct SupervisorServer {
     main: Daemon,

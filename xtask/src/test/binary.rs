@@ -33,6 +33,7 @@ pub struct Run {
     pub counts: Counts,
     /// Why the run as a whole failed, which a crash or a hang does without any failed test.
     pub problem: Option<String>,
+    pub duration: Duration,
 }
 
 /// A line of cargo's build messages; those of other kinds have none of these fields.
@@ -117,36 +118,49 @@ impl TestBinary {
         format!("{} ({})", self.package, self.target)
     }
 
+    /// Whether it is a provider's conformance suite.
+    pub fn is_suite(&self) -> bool {
+        self.target.starts_with("test conformance")
+    }
+
     /// Runs with arguments for the test harness, in the folder and with the variables that cargo would give.
     pub fn run(
         &self,
         arguments: &[&str],
         environment: &[(String, String)],
         patience: Duration,
+        show: impl FnMut(&str),
     ) -> Result<Run> {
         let mut program = command(&self.executable.display().to_string());
         program.args(arguments).current_dir(&self.directory);
         program.envs(self.environment.iter().chain(environment).map(|(name, value)| (name, value)));
-        run(&mut program, patience)
+        run(&mut program, patience, show)
     }
 }
 
+/// Shows a line at once.
+pub fn print(line: &str) {
+    println!("{line}");
+}
+
 /// Runs any program that prints as a test harness does: shows its output and understands it.
-pub fn run(program: &mut Command, patience: Duration) -> Result<Run> {
+pub fn run(program: &mut Command, patience: Duration, mut show: impl FnMut(&str)) -> Result<Run> {
     // Tests name the server that they talk to; none may get there because a shell says so.
-    for variable in ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"] {
+    for variable in
+        ["DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH", "LIBVIRT_DEFAULT_URI"]
+    {
         program.env_remove(variable);
     }
     let mut child =
         program.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {}", shown(program)))?;
     let lines = lines_of(&mut child)?;
-    let deadline = Instant::now() + patience;
+    let start = Instant::now();
     let mut run = Run::default();
     let mut ended = None;
     loop {
         match lines.recv_timeout(Duration::from_millis(200)) {
             Ok(line) => {
-                println!("{line}");
+                show(&line);
                 if let Some(test) = test_line(&line) {
                     run.tests.push(test);
                 } else if let Some(counts) = counts(&line) {
@@ -160,7 +174,8 @@ pub fn run(program: &mut Command, patience: Duration) -> Result<Run> {
             Err(RecvTimeoutError::Timeout) => {}
         }
         ended = child.try_wait()?;
-        if ended.is_none() && Instant::now() > deadline {
+        run.duration = start.elapsed();
+        if ended.is_none() && run.duration > patience {
             child.kill()?;
             child.wait()?;
             run.problem = Some(format!("still running after {} s; ended", patience.as_secs()));

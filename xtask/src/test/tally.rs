@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -10,6 +11,9 @@ use super::binary::Run;
 use super::harness::Verdict;
 use crate::report::{self, Outcome, Report};
 use crate::workspace::Workspace;
+
+/// How many programs are named that took the time.
+const LONGEST: usize = 20;
 
 pub struct Tally {
     passed: usize,
@@ -19,6 +23,8 @@ pub struct Tally {
     /// Tests that did not run, with their program and reason.
     ignored: Vec<(String, String, String)>,
     reports: Vec<String>,
+    /// How long each program ran.
+    times: Vec<(Duration, String)>,
 }
 
 impl Tally {
@@ -28,13 +34,21 @@ impl Tally {
         if file.exists() {
             fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
         }
-        Ok(Self { passed: 0, failed: 0, problems: Vec::new(), ignored: Vec::new(), reports: Vec::new() })
+        Ok(Self {
+            passed: 0,
+            failed: 0,
+            problems: Vec::new(),
+            ignored: Vec::new(),
+            reports: Vec::new(),
+            times: Vec::new(),
+        })
     }
 
     /// Counts a run; a run that failed as a whole is one failure more.
     pub fn add(&mut self, label: &str, run: &Run) {
         self.passed += run.counts.passed;
         self.failed += run.counts.failed;
+        self.times.push((run.duration, label.to_owned()));
         for test in run.tests.iter().filter(|test| test.verdict == Verdict::Failed) {
             self.problems.push(format!("{label}: {} failed", test.name));
         }
@@ -88,6 +102,10 @@ impl Tally {
             "ignored",
             self.ignored.iter().map(|(label, test, reason)| format!("{label}: {test}: {reason}")),
         );
+        let mut times: Vec<_> = self.times.iter().collect();
+        times.sort_by(|one, other| other.cmp(one));
+        let longest = times.into_iter().take(LONGEST);
+        section("longest", longest.map(|(time, label)| format!("{:5} s  {label}", time.as_secs())));
         section("conformance", self.reports.iter().cloned());
         section("FAILED", self.problems.iter().cloned());
         let summary = format!("{} passed, {} failed", self.passed, self.failed);

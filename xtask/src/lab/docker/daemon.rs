@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::{certificates, cgroups, endpoint, firewall, network};
-use crate::command::{command, output, quoted};
+use crate::command::{command, output};
 use crate::lab::mounts::unmount_below;
 use crate::lab::process::{ProcessId, all_with_arguments, tail};
 use crate::lab::wait::until;
@@ -82,11 +81,6 @@ impl Daemon {
     /// Written by the daemon itself.
     pub fn pid_file(&self) -> PathBuf {
         self.home.join("docker.pid")
-    }
-
-    /// The script with which tests do something to this daemon.
-    pub fn control_script(&self) -> PathBuf {
-        self.home.join("control")
     }
 
     /// Docker's own client, speaking to this daemon and reading nobody's settings.
@@ -228,28 +222,6 @@ impl Daemon {
             Some(before) => firewall::restore(&before, &bridges),
             None => Ok(()),
         }
-    }
-
-    /// A script and a copy of this program, so that tests need neither cargo nor the folder it builds in.
-    pub fn write_control_script(&self) -> Result<()> {
-        let lab = self.home.parent().context("the daemon's home has a parent")?.display().to_string();
-        let program = self.home.join("xtask");
-        let new_program = self.home.join("xtask.new");
-        // Renamed into place: a program that runs at this moment cannot be written to. Not by the path of
-        // this program: cargo may have replaced it since it was started.
-        fs::copy("/proc/self/exe", &new_program)?;
-        fs::rename(&new_program, &program)?;
-        let script = format!(
-            "#!/bin/sh\n# {{kill|stop|start|freeze|thaw}}: returns when it is done.\n\
-             exec {} lab --directory {} control {} \"$1\"\n",
-            quoted(&program.display().to_string()),
-            quoted(&lab),
-            self.name(),
-        );
-        let path = self.control_script();
-        fs::write(&path, script).with_context(|| format!("cannot write {}", path.display()))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
-        Ok(())
     }
 
     fn arguments(&self, record: &Record) -> Vec<String> {

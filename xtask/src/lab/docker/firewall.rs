@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::command::{command, output};
+use crate::lab::firewall::{delete, iptables, rules, words};
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 const TABLES: &[&str] = &["filter", "nat"];
@@ -35,12 +35,7 @@ pub fn before() -> Result<Option<Before>> {
 pub fn restore(before: &Before, bridges: &BTreeSet<String>) -> Result<()> {
     for table in TABLES {
         let rules = rules(table)?;
-        for rule in rules.iter().filter(|rule| is_ours(rule, bridges)) {
-            let mut arguments = vec!["--table", table, "--delete"];
-            let words = words(rule);
-            arguments.extend(words.iter().skip(1).map(String::as_str));
-            iptables(&arguments)?;
-        }
+        delete(table, rules.iter().filter(|rule| is_ours(rule, bridges)))?;
         let chains: Vec<&str> = rules
             .iter()
             .filter_map(|rule| rule.strip_prefix("-N "))
@@ -77,38 +72,8 @@ fn is_ours(rule: &str, bridges: &BTreeSet<String>) -> bool {
     in_built_in_chain && (names_bridge || jumps_to_docker || is_hairpin)
 }
 
-/// The arguments of a rule as `iptables` lists it: parted by blanks, those with blanks inside in double quotes.
-fn words(rule: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut is_quoted = false;
-    let mut characters = rule.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' => {
-                is_quoted = !is_quoted;
-                word.get_or_insert_default();
-            }
-            '\\' if is_quoted => word.get_or_insert_default().extend(characters.next()),
-            ' ' if !is_quoted => words.extend(word.take()),
-            other => word.get_or_insert_default().push(other),
-        }
-    }
-    words.extend(word);
-    words
-}
-
 fn is_docker_chain(chain: &str) -> bool {
     chain == "DOCKER" || chain.starts_with("DOCKER-")
-}
-
-fn rules(table: &str) -> Result<Vec<String>> {
-    let text = output(command("iptables").args(["--wait", "10", "--table", table, "--list-rules"]))?;
-    Ok(text.lines().map(str::to_owned).collect())
-}
-
-fn iptables(arguments: &[&str]) -> Result<()> {
-    output(command("iptables").args(["--wait", "10"]).args(arguments)).map(drop)
 }
 
 #[cfg(test)]
@@ -139,26 +104,5 @@ mod tests {
         ] {
             assert!(!is_ours(rule, &bridges), "{rule}");
         }
-    }
-
-    #[test]
-    fn what_is_quoted_is_one_argument() {
-        let rule = r#"-A FORWARD -o br0 -m comment --comment "say \"on network\" -j x" -j ACCEPT"#;
-        assert_eq!(
-            words(rule),
-            [
-                "-A",
-                "FORWARD",
-                "-o",
-                "br0",
-                "-m",
-                "comment",
-                "--comment",
-                "say \"on network\" -j x",
-                "-j",
-                "ACCEPT"
-            ]
-        );
-        assert_eq!(words(r#"--comment "" -j"#), ["--comment", "", "-j"]);
     }
 }

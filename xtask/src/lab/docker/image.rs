@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
@@ -16,11 +16,26 @@ pub const NAME: &str = "busybox:local";
 const BUSYBOX: &str = "/bin/busybox";
 const EMPTY_FOLDERS: &[&str] = &["dev", "proc", "sys", "tmp", "root", "var"];
 
-/// Imports the image, if the daemon does not have it.
+/// Where the image is as a file.
+pub fn file(daemon: &Daemon) -> PathBuf {
+    daemon.home().join("image.tar")
+}
+
+/// Imports the image, if the daemon does not have it, and saves it as a file.
 pub fn ensure(daemon: &Daemon) -> Result<()> {
-    if output(daemon.client().args(["image", "inspect", NAME])).is_ok() {
-        return Ok(());
+    if output(daemon.client().args(["image", "inspect", NAME])).is_err() {
+        import(daemon)?;
     }
+    let file = file(daemon);
+    if !file.exists() {
+        let torn = file.with_extension("new");
+        output(daemon.client().args(["image", "save", "--output"]).arg(&torn).arg(NAME))?;
+        fs::rename(&torn, &file)?;
+    }
+    Ok(())
+}
+
+fn import(daemon: &Daemon) -> Result<()> {
     let root = daemon.home().join("rootfs");
     make_root(&root)?;
 

@@ -1,0 +1,313 @@
+//! `impl Substrate`: reads like the contract; the work is in the files of each concern.
+
+mod agent;
+mod attachments;
+mod bandwidth;
+mod block;
+mod captured;
+mod connection;
+mod copy;
+mod create;
+mod events;
+mod exec;
+mod files;
+#[cfg(test)]
+mod fuzz;
+mod host;
+mod images;
+mod lifecycle;
+mod logs;
+mod lookup;
+mod metrics;
+mod networks;
+mod readings;
+mod resources;
+mod snapshots;
+mod spooled;
+mod stopping;
+mod storage;
+mod volumes;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt};
+use substrate_core::config::{Environment, Section};
+use substrate_core::provider::NameLocks;
+use substrate_core::{
+    BoxStream, CloneConfig, Command, CommandSession, Descriptor, DescriptorCell, Error, HealthReport, Image,
+    Instance, InstanceConfig, InstanceFilter, InstanceKind, InstanceName, LogOptions, LogStream, Network,
+    NetworkConfig, NetworkName, NetworkSpec, Operation, ResourceLimits, ResourceUsage, Result, Snapshot,
+    SnapshotConfig, SnapshotName, StopMode, Substrate, UsageMeter, Volume, VolumeName, VolumeSpec,
+    WatchOptions, WatchStream,
+};
+
+use crate::client::Client;
+use crate::config::LibvirtConfig;
+use host::Hosts;
+use readings::Readings;
+
+/// The technology's name in descriptors and configurations.
+pub const PROVIDER_TYPE: &str = "libvirt";
+
+/// One hypervisor behind libvirt.
+///
+/// Cheap to make: nothing is opened before the first call. One handle serves any number of callers and survives
+/// restarts of the daemon.
+#[derive(Debug)]
+pub struct LibvirtSubstrate {
+    client: Arc<Client>,
+    descriptor: DescriptorCell,
+    config: Arc<LibvirtConfig>,
+    meter: UsageMeter,
+    names: NameLocks,
+    hosts: Hosts,
+    readings: Arc<Readings>,
+}
+
+impl LibvirtSubstrate {
+    /// A substrate called `name`. Does not connect, and reads no environment: see
+    /// [`LibvirtConfig::with_environment`].
+    ///
+    /// # Errors
+    /// `InvalidInput` for settings that cannot be used.
+    pub fn new(name: impl Into<Arc<str>>, config: LibvirtConfig) -> Result<Self> {
+        let name = name.into();
+        config.validate().map_err(|error| error.with_substrate(name.clone()))?;
+        let client = Client::new(config.resolved_uri()?, config.call_timeout);
+        let kinds = [InstanceKind::VirtualMachine];
+        let descriptor = Descriptor::new(PROVIDER_TYPE, name, kinds, connection::at_best(&config));
+        Ok(Self {
+            client: Arc::new(client),
+            descriptor: DescriptorCell::new(descriptor),
+            config: Arc::new(config),
+            meter: UsageMeter::new(),
+            names: NameLocks::default(),
+            hosts: Hosts::default(),
+            readings: Arc::default(),
+        })
+    }
+
+    /// The hypervisor that libvirt's own tools would use: `LIBVIRT_DEFAULT_URI`, else `qemu:///system`.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn from_environment() -> Result<Self> {
+        Self::new(PROVIDER_TYPE, LibvirtConfig::default().with_environment(&Environment::from_process()))
+    }
+
+    /// A substrate from its section of a configuration; see [`LibvirtConfig::from_section`] for libvirt's own
+    /// variable. Fits [`Registry::register`](substrate_core::registry::Registry::register):
+    ///
+    /// ```
+    /// # use substrate_core::registry::Registry;
+    /// # use substrate_libvirt::LibvirtSubstrate;
+    /// let mut registry = Registry::new();
+    /// registry.register("libvirt", LibvirtSubstrate::from_section)?;
+    /// # Ok::<(), substrate_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` with every problem of the section; those of [`new`](Self::new).
+    pub fn from_section(name: &str, section: &Section) -> Result<Arc<dyn Substrate>> {
+        Ok(Arc::new(Self::new(name, LibvirtConfig::from_section(name, section)?)?))
+    }
+
+    /// Refuses an operation that this server does not have, before anything is looked up.
+    fn require(&self, operation: Operation) -> Result<()> {
+        self.descriptor.get().capabilities.require(operation)
+    }
+
+    /// Puts an error into the context of a call.
+    fn context(&self, operation: Operation) -> impl Fn(Error) -> Error + use<> {
+        let name = self.descriptor.get().name.clone();
+        move |error| error.with_operation(operation).with_substrate(name.clone())
+    }
+
+    /// Puts an error into the context of a call about one thing.
+    fn about<S: AsRef<str>>(&self, operation: Operation, subject: S) -> impl Fn(Error) -> Error + use<S> {
+        let context = self.context(operation);
+        move |error| context(error).with_instance(&subject)
+    }
+}
+
+/// A stream whose errors tell the call that opened it.
+fn in_context<T: 'static>(
+    stream: BoxStream<Result<T>>,
+    context: impl Fn(Error) -> Error + Send + 'static,
+) -> BoxStream<Result<T>> {
+    stream.map_err(context).boxed()
+}
+
+#[async_trait]
+impl Substrate for LibvirtSubstrate {
+    // ---- connection -------------------------------------------------------------------------------
+
+    fn descriptor(&self) -> Arc<Descriptor> {
+        self.descriptor.get()
+    }
+
+    async fn connect(&self) -> Result<()> {
+        self.discover().await.map_err(self.context(Operation::Connect))
+    }
+
+    fn is_connected(&self) -> bool {
+        self.client.is_connected()
+    }
+
+    async fn health_check(&self) -> Result<HealthReport> {
+        self.health().await.map_err(self.context(Operation::HealthCheck))
+    }
+
+    // ---- lifecycle --------------------------------------------------------------------------------
+
+    async fn list_instances(&self, filter: &InstanceFilter) -> Result<Vec<Arc<Instance>>> {
+        self.list(filter).await.map_err(self.context(Operation::ListInstances))
+    }
+
+    async fn get_instance(&self, name: &InstanceName) -> Result<Arc<Instance>> {
+        self.get(name).await.map_err(self.about(Operation::GetInstance, name))
+    }
+
+    async fn validate_config(&self, config: &InstanceConfig) -> Result<()> {
+        self.validate(config).await.map_err(self.about(Operation::ValidateConfig, &config.name))
+    }
+
+    async fn create_instance(&self, config: &InstanceConfig) -> Result<Arc<Instance>> {
+        self.create(config).await.map_err(self.about(Operation::CreateInstance, &config.name))
+    }
+
+    async fn start_instance(&self, name: &InstanceName) -> Result<()> {
+        self.start(name).await.map_err(self.about(Operation::StartInstance, name))
+    }
+
+    async fn stop_instance(&self, name: &InstanceName, mode: StopMode) -> Result<()> {
+        self.stop(name, mode).await.map_err(self.about(Operation::StopInstance, name))
+    }
+
+    async fn pause_instance(&self, name: &InstanceName) -> Result<()> {
+        self.pause(name).await.map_err(self.about(Operation::PauseInstance, name))
+    }
+
+    async fn resume_instance(&self, name: &InstanceName) -> Result<()> {
+        self.resume(name).await.map_err(self.about(Operation::ResumeInstance, name))
+    }
+
+    async fn delete_instance(&self, name: &InstanceName, force: bool) -> Result<()> {
+        self.delete(name, force).await.map_err(self.about(Operation::DeleteInstance, name))
+    }
+
+    // ---- interaction ------------------------------------------------------------------------------
+
+    async fn open_command(&self, name: &InstanceName, command: &Command) -> Result<CommandSession> {
+        let about = self.about(Operation::OpenCommand, name.clone());
+        match self.open(name, command).await {
+            Ok(session) => Ok(CommandSession::new(session.input, in_context(session.output, about))),
+            Err(error) => Err(about(error)),
+        }
+    }
+
+    async fn get_logs(&self, name: &InstanceName, options: &LogOptions) -> Result<LogStream> {
+        let about = self.about(Operation::GetLogs, name.clone());
+        match self.logs(name, options).await {
+            Ok(lines) => Ok(in_context(lines, about)),
+            Err(error) => Err(about(error)),
+        }
+    }
+
+    // ---- metrics ----------------------------------------------------------------------------------
+
+    async fn get_metrics(&self, name: &InstanceName) -> Result<ResourceUsage> {
+        self.usage(name).await.map_err(self.about(Operation::GetMetrics, name))
+    }
+
+    // ---- resources --------------------------------------------------------------------------------
+
+    async fn get_resource_limits(&self, name: &InstanceName) -> Result<ResourceLimits> {
+        self.limits(name).await.map_err(self.about(Operation::GetResourceLimits, name))
+    }
+
+    async fn set_resource_limits(&self, name: &InstanceName, limits: &ResourceLimits) -> Result<()> {
+        self.set_limits(name, limits).await.map_err(self.about(Operation::SetResourceLimits, name))
+    }
+
+    // ---- snapshots --------------------------------------------------------------------------------
+
+    async fn create_snapshot(&self, name: &InstanceName, config: &SnapshotConfig) -> Result<Snapshot> {
+        self.take_snapshot(name, config).await.map_err(self.about(Operation::CreateSnapshot, name))
+    }
+
+    async fn list_snapshots(&self, name: &InstanceName) -> Result<Vec<Snapshot>> {
+        self.snapshots(name).await.map_err(self.about(Operation::ListSnapshots, name))
+    }
+
+    async fn restore_snapshot(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()> {
+        self.restore(name, snapshot).await.map_err(self.about(Operation::RestoreSnapshot, name))
+    }
+
+    async fn delete_snapshot(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()> {
+        self.drop_snapshot(name, snapshot).await.map_err(self.about(Operation::DeleteSnapshot, name))
+    }
+
+    async fn clone_instance(&self, source: &InstanceName, config: &CloneConfig) -> Result<Arc<Instance>> {
+        self.copy(source, config).await.map_err(self.about(Operation::CloneInstance, source))
+    }
+
+    // ---- networks ---------------------------------------------------------------------------------
+
+    async fn list_networks(&self) -> Result<Vec<Network>> {
+        self.networks().await.map_err(self.context(Operation::ListNetworks))
+    }
+
+    async fn create_network(&self, spec: &NetworkSpec) -> Result<Network> {
+        self.make_network(spec).await.map_err(self.about(Operation::CreateNetwork, &spec.name))
+    }
+
+    async fn delete_network(&self, network: &NetworkName) -> Result<()> {
+        self.drop_network(network).await.map_err(self.about(Operation::DeleteNetwork, network))
+    }
+
+    async fn attach_network(&self, name: &InstanceName, network: &NetworkConfig) -> Result<()> {
+        self.attach(name, network).await.map_err(self.about(Operation::AttachNetwork, name))
+    }
+
+    async fn detach_network(&self, name: &InstanceName, network: &NetworkName) -> Result<()> {
+        self.detach(name, network).await.map_err(self.about(Operation::DetachNetwork, name))
+    }
+
+    // ---- volumes ----------------------------------------------------------------------------------
+
+    async fn list_volumes(&self) -> Result<Vec<Volume>> {
+        self.volumes().await.map_err(self.context(Operation::ListVolumes))
+    }
+
+    async fn create_volume(&self, spec: &VolumeSpec) -> Result<Volume> {
+        self.make_volume(spec).await.map_err(self.about(Operation::CreateVolume, &spec.name))
+    }
+
+    async fn delete_volume(&self, volume: &VolumeName) -> Result<()> {
+        self.drop_volume(volume).await.map_err(self.about(Operation::DeleteVolume, volume))
+    }
+
+    // ---- images -----------------------------------------------------------------------------------
+
+    async fn list_images(&self) -> Result<Vec<Image>> {
+        self.images().await.map_err(self.context(Operation::ListImages))
+    }
+
+    async fn ensure_image(&self, reference: &str) -> Result<Image> {
+        let about = self.about(Operation::EnsureImage, reference);
+        self.descriptor.get().capabilities.require_image(reference).map_err(&about)?;
+        self.image(reference).await.map_err(about)
+    }
+
+    // ---- events -----------------------------------------------------------------------------------
+
+    async fn watch(&self, options: &WatchOptions) -> Result<WatchStream> {
+        let context = self.context(Operation::Watch);
+        match self.subscribe(options).await {
+            Ok(events) => Ok(in_context(events, context)),
+            Err(error) => Err(context(error)),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Nothing is left of a call: neither a thread nor a descriptor nor memory, over ten thousand of them. On libvirt's own
+//! mock, which needs no daemon.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic, in its helping functions too"
+)]
+
+use substrate_core::{InstanceConfig, InstanceFilter, StopMode, Substrate, VolumeSpec, WatchOptions};
+use substrate_libvirt::{LibvirtConfig, LibvirtSubstrate};
+
+const CALLS: usize = 10_000;
+
+fn mock() -> LibvirtSubstrate {
+    let config = LibvirtConfig::default().with_uri("test:///default").with_pool("default-pool");
+    LibvirtSubstrate::new("mock", config).unwrap()
+}
+
+/// Threads and open descriptors of this process, and its resident memory in KiB.
+fn holdings() -> (usize, usize, usize) {
+    let count = |folder: &str| std::fs::read_dir(folder).unwrap().count();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let resident = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    (count("/proc/self/task"), count("/proc/self/fd"), resident)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_calls_leave_no_thread_no_descriptor_and_no_memory() {
+    let libvirt = mock();
+    let image: VolumeSpec = VolumeSpec::new("leaks.qcow2".parse().unwrap()).with_size_bytes(1 << 20);
+    libvirt.create_volume(&image).await.unwrap();
+    let config = InstanceConfig::new("leaks".parse().unwrap()).with_image("leaks.qcow2");
+    let round = async || {
+        for _ in 0..CALLS / 10 {
+            libvirt.create_instance(&config).await.unwrap();
+            libvirt.start_instance(&config.name).await.unwrap();
+            for _ in 0..4 {
+                libvirt.get_instance(&config.name).await.unwrap();
+            }
+            libvirt.get_metrics(&config.name).await.ok();
+            libvirt.list_instances(&InstanceFilter::all()).await.unwrap();
+            libvirt.stop_instance(&config.name, StopMode::Force).await.unwrap();
+            libvirt.delete_instance(&config.name, false).await.unwrap();
+        }
+    };
+    // Once, so that pools of threads and of memory have their size.
+    round().await;
+    let before = holdings();
+    round().await;
+    let after = holdings();
+    assert!(after.0 <= before.0 + 4, "threads: {before:?} before, {after:?} after");
+    assert!(after.1 <= before.1, "descriptors: {before:?} before, {after:?} after");
+    // A leaked domain or document per call would be tens of megabytes.
+    assert!(after.2 <= before.2 + 8 * 1024, "memory: {before:?} before, {after:?} after");
+}
+
+#[tokio::test]
+async fn a_handle_that_is_dropped_closes_its_connections() {
+    let connected = || async {
+        let libvirt = mock();
+        libvirt.connect().await.unwrap();
+        let watch = libvirt.watch(&WatchOptions::from_now()).await.unwrap();
+        drop((watch, libvirt));
+    };
+    connected().await;
+    let (_, before, _) = holdings();
+    for _ in 0..200 {
+        connected().await;
+    }
+    let (_, after, resident) = holdings();
+    assert!(after <= before, "descriptors: {before} before, {after} after; {resident} KiB");
+}
