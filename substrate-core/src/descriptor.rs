@@ -77,6 +77,26 @@ impl DescriptorCell {
     pub fn set(&self, descriptor: Descriptor) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(descriptor);
     }
+
+    /// What puts an error into the context of a call: the operation and the substrate's name.
+    ///
+    /// ```
+    /// # use substrate_core::{Capabilities, Descriptor, DescriptorCell, Error, Operation};
+    /// let cell = DescriptorCell::new(Descriptor::new("docker", "lab", [], Capabilities::required_only()));
+    /// let answer: Result<(), Error> = Err(Error::unavailable("connection refused"));
+    /// let error = answer.map_err(cell.about(Operation::StartInstance, "web")).unwrap_err();
+    /// assert_eq!((error.operation(), error.substrate()), (Some(Operation::StartInstance), Some("lab")));
+    /// ```
+    pub fn context(&self, operation: Operation) -> impl Fn(Error) -> Error + use<> {
+        let descriptor = self.get();
+        move |error| error.with_operation(operation).with_substrate(descriptor.name.clone())
+    }
+
+    /// Like [`context`](Self::context), of a call about one thing.
+    pub fn about<S: AsRef<str>>(&self, operation: Operation, subject: S) -> impl Fn(Error) -> Error + use<S> {
+        let context = self.context(operation);
+        move |error| context(error).with_instance(&subject)
+    }
 }
 
 impl fmt::Debug for DescriptorCell {

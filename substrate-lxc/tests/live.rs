@@ -12,11 +12,13 @@
 
 /// Each function becomes a test on either server.
 macro_rules! on_both {
-    ($($name:ident),* $(,)?) => {
+    ($($name:ident),* $(,)?) => { on_both! { "live: lxd", "live: incus": $($name),* } };
+    (alone: $($name:ident),* $(,)?) => { on_both! { "live: lxd, alone", "live: incus, alone": $($name),* } };
+    ($lxd:literal, $incus:literal: $($name:ident),*) => {
         mod lxd {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                #[ignore = "live: lxd"]
+                #[ignore = $lxd]
                 async fn $name() {
                     super::$name($crate::lab::Lab::of(substrate_lxc::ServerKind::Lxd)).await;
                 }
@@ -25,7 +27,7 @@ macro_rules! on_both {
         mod incus {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                #[ignore = "live: incus"]
+                #[ignore = $incus]
                 async fn $name() {
                     super::$name($crate::lab::Lab::of(substrate_lxc::ServerKind::Incus)).await;
                 }

@@ -23,8 +23,8 @@ use crate::lab::{Lab, Server};
 use crate::report;
 use crate::workspace::Workspace;
 use binary::{Run, TestBinary, build, print};
-use harness::{TestLine, Verdict, live_servers};
-use schedule::{Job, listed};
+use harness::{TestLine, Verdict, live_servers, runs_alone};
+use schedule::{Job, LiveTest, listed};
 use stage::{Environment, Stage};
 use tally::Tally;
 
@@ -49,15 +49,6 @@ pub struct TestArguments {
     /// server's own work takes one more, and where there is too little of it, deadlines pass].
     #[arg(long, value_name = "PROGRAMS")]
     side_by_side: Option<usize>,
-}
-
-/// A live test that was asked for.
-struct LiveTest {
-    /// Index of its program.
-    binary: usize,
-    /// What it needs, all of them.
-    servers: BTreeSet<String>,
-    name: String,
 }
 
 pub fn execute(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
@@ -137,10 +128,11 @@ impl<'a> Session<'a> {
                 for test in run.tests {
                     let Verdict::Ignored(reason) = &test.verdict else { continue };
                     let servers = servers_of(&test);
+                    let alone = reason.as_deref().is_some_and(runs_alone);
                     if servers.is_empty() {
                         tally.ignored(label, &test.name, reason.as_deref().unwrap_or(NO_REASON));
                     } else if servers.iter().all(is_wanted) {
-                        live.push(LiveTest { binary: job.binary, servers, name: test.name });
+                        live.push(LiveTest { binary: job.binary, servers, alone, name: test.name });
                     } else {
                         tally.ignored(label, &test.name, &format!("live: {}", listed(&servers)));
                     }
@@ -193,6 +185,9 @@ impl<'a> Session<'a> {
                     arguments.push("--exact");
                     arguments.extend(job.tests.iter().map(String::as_str));
                 }
+                if job.alone {
+                    arguments.push("--test-threads=1");
+                }
                 arguments
             },
             |job, label, run| {
@@ -216,7 +211,7 @@ impl<'a> Session<'a> {
             self.tally.problem(format!("{label}: {} was asked for: {reason}", test.name));
             self.tally.ignored(&label, &test.name, &reason);
         }
-        schedule::jobs(possible.into_iter().map(|test| (test.binary, test.servers, test.name)))
+        schedule::jobs(possible)
     }
 
     fn label(&self, binary: usize) -> String {

@@ -29,7 +29,7 @@ async fn a_stuck_finalizer_is_reported_and_not_waited_for_without_end() {
 #[ignore = "live: k8s"]
 async fn what_cannot_run_says_why() {
     let lab = Lab::new();
-    let cluster = lab.connected(lab.settings().with_start_timeout(Duration::from_secs(20))).await;
+    let cluster = lab.cluster().await;
     let missing = lab.config("imageless").with_image("sk-no-such-image:1");
     cluster.create_instance(&missing).await.unwrap();
     let error = cluster.start_instance(&missing.name).await.unwrap_err();
@@ -46,10 +46,16 @@ async fn what_cannot_run_says_why() {
     })
     .await;
 
-    let cluster = lab.connected(lab.settings().with_start_timeout(Duration::from_secs(3))).await;
+    // A start that gives up can only say what the cluster has said by then.
+    let impatient = lab.connected(lab.settings().with_start_timeout(Duration::from_millis(100))).await;
     let large = lab.config("large").with_option("cpu_request", 4000.0);
     cluster.create_instance(&large).await.unwrap();
-    let error = cluster.start_instance(&large.name).await.unwrap_err();
+    assert!(impatient.start_instance(&large.name).await.is_err());
+    until("the scheduler has tried", async || {
+        cluster.get_instance(&large.name).await.unwrap().state == InstanceState::Failed
+    })
+    .await;
+    let error = impatient.start_instance(&large.name).await.unwrap_err();
     assert!(error.is_exhausted() && error.message().contains("Insufficient cpu"), "{error}");
     cluster.stop_instance(&large.name, substrate_core::StopMode::Force).await.unwrap();
     assert_eq!(cluster.get_instance(&large.name).await.unwrap().state, InstanceState::Stopped);

@@ -9,7 +9,7 @@ use substrate_core::{
     CloudInit, EventKind, InstanceConfig, InstanceName, InstanceState, NetworkConfig, NetworkSpec,
     SnapshotConfig, StopMode, Substrate, SubstrateExt, VolumeSpec, WatchItem, WatchOptions,
 };
-use substrate_k8s::{K8sSubstrate, Workload};
+use substrate_k8s::{K8sConfig, K8sSubstrate, Workload};
 
 use crate::lab::{Lab, until, variable};
 use crate::stand_in::{Definition, KubeVirt};
@@ -17,25 +17,31 @@ use crate::stand_in::{Definition, KubeVirt};
 /// In this order: the cluster's definitions go before what the lab cleans up.
 struct Machines {
     cluster: K8sSubstrate,
+    settings: K8sConfig,
     _kubevirt: KubeVirt,
     lab: Lab,
 }
 
 impl Machines {
-    async fn new(start_timeout: Duration) -> Self {
-        Self::with(start_timeout, &Definition::MACHINES).await
+    async fn new() -> Self {
+        Self::with(&Definition::MACHINES).await
     }
 
-    async fn with(start_timeout: Duration, definitions: &[Definition]) -> Self {
+    async fn with(definitions: &[Definition]) -> Self {
         let lab = Lab::new();
         let kubevirt = KubeVirt::up(&variable(""), &variable("_NAMESPACE"), &lab.prefix, definitions).await;
         let settings = lab
             .settings()
             .with_kubeconfig(kubevirt.kubeconfig())
             .with_workload(Workload::VirtualMachine)
-            .with_start_timeout(start_timeout);
-        let cluster = lab.connected(settings).await;
-        Self { cluster, _kubevirt: kubevirt, lab }
+            .with_start_timeout(USUAL);
+        let cluster = lab.connected(settings.clone()).await;
+        Self { cluster, settings, _kubevirt: kubevirt, lab }
+    }
+
+    /// The same cluster for somebody who waits no longer than this.
+    async fn impatient(&self, start_timeout: Duration) -> K8sSubstrate {
+        self.lab.connected(self.settings.clone().with_start_timeout(start_timeout)).await
     }
 
     fn config(&self, suffix: &str) -> InstanceConfig {
@@ -68,7 +74,7 @@ const USUAL: Duration = Duration::from_secs(60);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "live: k8s"]
 async fn a_machine_lives_from_its_creation_to_its_deletion() {
-    let machines = Machines::new(USUAL).await;
+    let machines = Machines::new().await;
     let (cluster, config) =
         (&machines.cluster, machines.config("life").with_cloud_init(CloudInit::new("#cloud-config\n")));
     let name = &config.name;
@@ -100,7 +106,7 @@ async fn a_machine_lives_from_its_creation_to_its_deletion() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "live: k8s"]
 async fn a_machine_that_does_not_heed_a_stop_is_ended_when_its_time_is_over_and_at_once_by_force() {
-    let machines = Machines::new(USUAL).await;
+    let machines = Machines::new().await;
     let (cluster, config) = (&machines.cluster, machines.guest("deaf", "deaf"));
     cluster.create_and_start(&config).await.unwrap();
     let graceful = cluster.stop_instance(&config.name, StopMode::Graceful(Duration::from_secs(1))).await;
@@ -126,8 +132,10 @@ async fn a_machine_that_does_not_heed_a_stop_is_ended_when_its_time_is_over_and_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "live: k8s"]
 async fn a_machine_that_cannot_run_says_why() {
-    let machines = Machines::new(Duration::from_secs(6)).await;
+    let machines = Machines::new().await;
     let cluster = &machines.cluster;
+    // A start that gives up can only say what the cluster has said by then.
+    let impatient = machines.impatient(Duration::from_millis(100)).await;
     for (guest, word) in [
         ("unschedulable", "ErrorUnschedulable: 0/1 nodes are available"),
         ("no-image", "ErrImagePull"),
@@ -135,7 +143,9 @@ async fn a_machine_that_cannot_run_says_why() {
     ] {
         let config = machines.guest(guest, guest);
         cluster.create_instance(&config).await.unwrap();
-        let error = cluster.start_instance(&config.name).await.unwrap_err();
+        assert!(impatient.start_instance(&config.name).await.is_err());
+        until("it shows", async || machines.state(&config.name).await == InstanceState::Failed).await;
+        let error = impatient.start_instance(&config.name).await.unwrap_err();
         assert!(error.message().contains(word), "{guest}: {error}");
         let kind = (error.is_exhausted(), error.is_not_found(), error.is_internal());
         assert_eq!(kind, (guest == "unschedulable", guest == "no-image", guest == "crashes"), "{error}");
@@ -149,7 +159,7 @@ async fn a_machine_that_cannot_run_says_why() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "live: k8s"]
 async fn a_machine_that_ended_by_itself_has_stopped_and_starts_again() {
-    let machines = Machines::new(USUAL).await;
+    let machines = Machines::new().await;
     let cluster = &machines.cluster;
     let config =
         machines.guest("ends", "ends").with_option("machine", json!({"run_strategy": "RerunOnFailure"}));
@@ -164,7 +174,7 @@ async fn a_machine_that_ended_by_itself_has_stopped_and_starts_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "live: k8s"]
 async fn a_machine_that_only_its_own_requests_switch_keeps_its_strategy() {
-    let machines = Machines::new(USUAL).await;
+    let machines = Machines::new().await;
     let (cluster, config) = (&machines.cluster, machines.config("manual"));
     cluster.create_instance(&config).await.unwrap();
     let path = format!("virtualmachines/{}", config.name);
@@ -182,7 +192,7 @@ async fn a_machine_that_only_its_own_requests_switch_keeps_its_strategy() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "live: k8s"]
 async fn the_life_of_a_machine_is_watched() {
-    let machines = Machines::new(USUAL).await;
+    let machines = Machines::new().await;
     let (cluster, config) = (&machines.cluster, machines.config("watched"));
     let mut events = cluster.watch(&WatchOptions::from_now()).await.unwrap();
     cluster.create_and_start(&config).await.unwrap();
@@ -206,7 +216,7 @@ async fn the_life_of_a_machine_is_watched() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "live: k8s"]
 async fn the_pod_behind_a_machine_has_its_console_and_is_behind_its_services() {
-    let machines = Machines::new(USUAL).await;
+    let machines = Machines::new().await;
     let (cluster, lab) = (&machines.cluster, &machines.lab);
     let config = machines
         .config("console")
@@ -242,7 +252,7 @@ async fn a_machine_is_brought_back_to_a_snapshot_and_runs_again_if_it_ran() {
         Definition::MachineSnapshot,
         Definition::MachineRestore,
     ];
-    let machines = Machines::with(Duration::from_secs(8), &all).await;
+    let machines = Machines::with(&all).await;
     let (cluster, lab) = (&machines.cluster, &machines.lab);
     let claim = lab.named("root");
     cluster.create_volume(&VolumeSpec::new(claim.as_str().parse().unwrap())).await.unwrap();
@@ -254,10 +264,11 @@ async fn a_machine_is_brought_back_to_a_snapshot_and_runs_again_if_it_ran() {
     let error = cluster.restore_snapshot(name, &good).await.unwrap_err();
     assert!(error.is_not_found() && machines.state(name).await == InstanceState::Running, "{error}");
     cluster.create_snapshot(name, &snapshot("good", "succeeds")).await.unwrap();
+    let impatient = machines.impatient(Duration::from_secs(8)).await;
     for (word, fate, says) in
         [("lost", "partly", "`main`"), ("failed", "fails", "told to fail"), ("late", "never", "not ready")]
     {
-        let error = cluster.create_snapshot(name, &snapshot(word, fate)).await.unwrap_err();
+        let error = impatient.create_snapshot(name, &snapshot(word, fate)).await.unwrap_err();
         assert!(error.message().contains(says), "{fate}: {error}");
     }
     let listed = cluster.list_snapshots(name).await.unwrap();

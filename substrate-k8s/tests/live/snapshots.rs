@@ -15,7 +15,8 @@ use crate::stand_in::Snapshotter;
 async fn the_claims_of_an_instance_are_snapshotted_and_a_volume_is_made_of_a_snapshot() {
     let lab = Lab::new();
     let _snapshotter = Snapshotter::up(&variable(""), &variable("_NAMESPACE"), &lab.prefix).await;
-    let cluster = lab.connected(lab.settings().with_start_timeout(Duration::from_secs(5))).await;
+    let cluster = lab.cluster().await;
+    let impatient = lab.connected(lab.settings().with_start_timeout(Duration::from_secs(8))).await;
     assert!(cluster.descriptor().capabilities.can(Operation::CreateSnapshot));
     let mut config = lab.config("kept");
     for part in ["data", "logs"] {
@@ -33,9 +34,9 @@ async fn the_claims_of_an_instance_are_snapshotted_and_a_volume_is_made_of_a_sna
     assert_eq!(made.size_bytes, Some(2 << 30), "of both claims");
     let again = cluster.create_snapshot(&config.name, &snapshot("good", "succeeds")).await.unwrap_err();
     assert!(again.is_already_exists(), "{again}");
-    let error = cluster.create_snapshot(&config.name, &snapshot("bad", "fails")).await.unwrap_err();
+    let error = impatient.create_snapshot(&config.name, &snapshot("bad", "fails")).await.unwrap_err();
     assert!(error.is_timeout() && error.message().contains("told to fail"), "{error}");
-    let error = cluster.create_snapshot(&config.name, &snapshot("late", "never")).await.unwrap_err();
+    let error = impatient.create_snapshot(&config.name, &snapshot("late", "never")).await.unwrap_err();
     assert!(error.is_timeout() && error.message().contains("says nothing"), "{error}");
     let listed = cluster.list_snapshots(&config.name).await.unwrap();
     assert_eq!(listed.len(), 1, "those that failed left nothing: {listed:?}");

@@ -38,7 +38,7 @@ where
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "live: k8s"]
+#[ignore = "live: k8s, alone"]
 async fn a_list_of_500_workloads_in_pages_costs_little_more_than_the_bare_clients() {
     let lab = Lab::new();
     let cluster = &lab.connected(lab.settings().with_page_size(PAGE)).await;

@@ -36,7 +36,7 @@ impl LibvirtSubstrate {
         self.client
             .look(move |connection| Ok(block::read(&facts(&find(connection, wanted.as_str())?)?.document)))
             .await
-            .map_err(self.about(Operation::GetResourceLimits, name))
+            .map_err(self.descriptor.about(Operation::GetResourceLimits, name))
     }
 
     /// Changes the bounds of a machine's disk input and output, in its definition and, if it runs, at once. Idempotent.
@@ -48,7 +48,7 @@ impl LibvirtSubstrate {
     /// refuses is not defined either.
     pub async fn set_block_limits(&self, name: &InstanceName, limits: &BlockLimits) -> Result<()> {
         let limits = *limits;
-        let about = self.about(Operation::SetResourceLimits, name);
+        let about = self.descriptor.about(Operation::SetResourceLimits, name);
         limits.validate().map_err(&about)?;
         self.change_one(name, move |connect, domain| set_job(connect, domain, &limits)).await.map_err(about)
     }

@@ -61,7 +61,7 @@ impl LibvirtSubstrate {
                 agent.ask(&machine, "guest-file-close", Some(Close { handle })).await;
             written.and(closed.map(drop))
         };
-        write.await.map_err(self.about(Operation::ExecuteCommand, name))
+        write.await.map_err(self.descriptor.about(Operation::ExecuteCommand, name))
     }
 }
 

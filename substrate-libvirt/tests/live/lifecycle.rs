@@ -21,7 +21,7 @@ async fn a_guest_that_does_not_listen_is_asked_again_and_never_killed_silently()
     lab.running(&config).await;
     let error = lab
         .libvirt
-        .stop_instance(&config.name, StopMode::Graceful(Duration::from_secs(5)))
+        .stop_instance(&config.name, StopMode::Graceful(Duration::from_secs(6)))
         .await
         .unwrap_err();
     assert!(error.is_timeout() && error.message().contains("asked 3 times"), "{error}");
@@ -161,7 +161,7 @@ async fn a_reset_is_no_stop_and_no_start() {
 }
 
 #[tokio::test]
-#[ignore = "live: libvirt"]
+#[ignore = "live: libvirt, alone"]
 async fn two_hundred_defined_machines_are_listed_with_their_state() {
     const MACHINES: usize = 200;
     // Where nobody else makes anything meanwhile.

@@ -15,7 +15,10 @@ impl LxcSubstrate {
     /// # Errors
     /// `NotFound` for the instance.
     pub async fn log_files(&self, name: &InstanceName) -> Result<Vec<String>> {
-        self.listed(name).await.map(|(_, files)| files).map_err(self.about(Operation::GetLogs, name))
+        self.listed(name)
+            .await
+            .map(|(_, files)| files)
+            .map_err(self.descriptor.about(Operation::GetLogs, name))
     }
 
     /// One of those files, as it is now.
@@ -33,7 +36,7 @@ impl LxcSubstrate {
                 self.client.get_raw("read the instance's log file", &logs.segment(file)).await?;
             Ok(content)
         };
-        read.await.map_err(self.about(Operation::GetLogs, name))
+        read.await.map_err(self.descriptor.about(Operation::GetLogs, name))
     }
 
     async fn listed(&self, name: &InstanceName) -> Result<(Target, Vec<String>)> {

@@ -7,7 +7,7 @@ use substrate_core::{Command, InstanceConfig, InstanceFilter, Substrate};
 
 use crate::lab::Lab;
 
-on_both!(
+on_both!(alone:
     a_list_of_200_instances_costs_little_more_than_its_bare_request,
     a_command_costs_little_more_than_with_the_servers_own_client,
 );

@@ -143,7 +143,7 @@ impl ProxmoxSubstrate {
     /// `NotFound`; `Conflict` when it does not run or has no agent; `Unsupported` for containers; `InvalidInput` for
     /// more than 45 KiB.
     pub async fn write_file(&self, name: &InstanceName, file: &str, content: &[u8]) -> Result<()> {
-        let about = self.about(substrate_core::Operation::ExecuteCommand, name);
+        let about = self.descriptor.about(substrate_core::Operation::ExecuteCommand, name);
         let write = async {
             let encoded = base64::encode(content);
             if encoded.len() > FILE_LIMIT {

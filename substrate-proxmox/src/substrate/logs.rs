@@ -7,6 +7,7 @@
 //! they would not go on.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use substrate_core::provider::in_context;
 use substrate_core::{Error, InstanceName, LogLine, LogOptions, LogSource, LogStream, Operation, Result};
 
 use super::ProxmoxSubstrate;
@@ -23,12 +24,12 @@ impl ProxmoxSubstrate {
     pub(super) async fn logs(&self, name: &InstanceName, options: &LogOptions) -> Result<LogStream> {
         options.require_features(&self.descriptor.get().capabilities)?;
         let guest = self.guest(name).await?;
-        let about = self.about(Operation::GetLogs, name.clone());
+        let about = self.descriptor.about(Operation::GetLogs, name.clone());
         if options.follow
             && guest.runs()
             && let Some(console) = self.console(&guest).await?
         {
-            return Ok(super::in_context(console, about));
+            return Ok(in_context(console, about));
         }
         // A number is given again: what was done to its former bearer is not this guest's log.
         let born = guest.marks().and_then(|marks| marks.created).unwrap_or_default();
@@ -59,6 +60,6 @@ impl ProxmoxSubstrate {
         if let Some(count) = options.lines {
             lines.drain(..lines.len().saturating_sub(count));
         }
-        Ok(super::in_context(stream::iter(lines.into_iter().map(Ok)).boxed(), about))
+        Ok(in_context(stream::iter(lines.into_iter().map(Ok)).boxed(), about))
     }
 }

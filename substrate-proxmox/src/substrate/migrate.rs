@@ -15,7 +15,7 @@ impl ProxmoxSubstrate {
     /// # Errors
     /// `NotFound` for the guest or the node; `Conflict` when something ties it to its node.
     pub async fn migrate_instance(&self, name: &InstanceName, target: &str) -> Result<()> {
-        self.migrate(name, target).await.map_err(self.about(Operation::RestartInstance, name))
+        self.migrate(name, target).await.map_err(self.descriptor.about(Operation::RestartInstance, name))
     }
 
     async fn migrate(&self, name: &InstanceName, target: &str) -> Result<()> {

@@ -35,14 +35,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, TryStreamExt};
 use substrate_core::config::{Environment, Section};
-use substrate_core::provider::NameLocks;
+use substrate_core::provider::{NameLocks, in_context};
 use substrate_core::{
-    BoxStream, CloneConfig, Command, CommandSession, Descriptor, DescriptorCell, Error, HealthReport, Image,
-    Instance, InstanceConfig, InstanceFilter, InstanceName, LogOptions, LogStream, Network, NetworkConfig,
-    NetworkName, NetworkSpec, Operation, ResourceLimits, ResourceUsage, Result, Snapshot, SnapshotConfig,
-    SnapshotName, StopMode, Substrate, UsageMeter, Volume, VolumeName, VolumeSpec, WatchOptions, WatchStream,
+    CloneConfig, Command, CommandSession, Descriptor, DescriptorCell, Error, HealthReport, Image, Instance,
+    InstanceConfig, InstanceFilter, InstanceName, LogOptions, LogStream, Network, NetworkConfig, NetworkName,
+    NetworkSpec, Operation, ResourceLimits, ResourceUsage, Result, Snapshot, SnapshotConfig, SnapshotName,
+    StopMode, Substrate, UsageMeter, Volume, VolumeName, VolumeSpec, WatchOptions, WatchStream,
 };
 
 use crate::client::{Client, Form, path};
@@ -135,18 +134,6 @@ impl ProxmoxSubstrate {
         Ok(Arc::new(Self::new(name, ProxmoxConfig::from_section(section)?)?))
     }
 
-    /// Puts an error into the context of a call.
-    fn context(&self, operation: Operation) -> impl Fn(Error) -> Error + use<> {
-        let name = self.descriptor.get().name.clone();
-        move |error| error.with_operation(operation).with_substrate(name.clone())
-    }
-
-    /// Puts an error into the context of a call about one thing.
-    fn about<S: AsRef<str>>(&self, operation: Operation, subject: S) -> impl Fn(Error) -> Error + use<S> {
-        let context = self.context(operation);
-        move |error| context(error).with_instance(&subject)
-    }
-
     /// The same handle, for a stream that outlives the call that opened it.
     fn watcher(&self) -> Self {
         self.clone()
@@ -173,14 +160,6 @@ impl ProxmoxSubstrate {
     }
 }
 
-/// A stream whose errors tell the call that opened it.
-fn in_context<T: 'static>(
-    stream: BoxStream<Result<T>>,
-    context: impl Fn(Error) -> Error + Send + 'static,
-) -> BoxStream<Result<T>> {
-    stream.map_err(context).boxed()
-}
-
 #[async_trait]
 impl Substrate for ProxmoxSubstrate {
     // ---- connection -------------------------------------------------------------------------------
@@ -190,7 +169,7 @@ impl Substrate for ProxmoxSubstrate {
     }
 
     async fn connect(&self) -> Result<()> {
-        self.discover().await.map_err(self.context(Operation::Connect))
+        self.discover().await.map_err(self.descriptor.context(Operation::Connect))
     }
 
     fn is_connected(&self) -> bool {
@@ -198,47 +177,47 @@ impl Substrate for ProxmoxSubstrate {
     }
 
     async fn health_check(&self) -> Result<HealthReport> {
-        self.health().await.map_err(self.context(Operation::HealthCheck))
+        self.health().await.map_err(self.descriptor.context(Operation::HealthCheck))
     }
 
     // ---- lifecycle --------------------------------------------------------------------------------
 
     async fn list_instances(&self, filter: &InstanceFilter) -> Result<Vec<Arc<Instance>>> {
-        self.list(filter).await.map_err(self.context(Operation::ListInstances))
+        self.list(filter).await.map_err(self.descriptor.context(Operation::ListInstances))
     }
 
     async fn get_instance(&self, name: &InstanceName) -> Result<Arc<Instance>> {
-        self.get(name).await.map_err(self.about(Operation::GetInstance, name))
+        self.get(name).await.map_err(self.descriptor.about(Operation::GetInstance, name))
     }
 
     async fn validate_config(&self, config: &InstanceConfig) -> Result<()> {
-        self.validate(config).await.map_err(self.about(Operation::ValidateConfig, &config.name))
+        self.validate(config).await.map_err(self.descriptor.about(Operation::ValidateConfig, &config.name))
     }
 
     async fn create_instance(&self, config: &InstanceConfig) -> Result<Arc<Instance>> {
-        self.create(config).await.map_err(self.about(Operation::CreateInstance, &config.name))
+        self.create(config).await.map_err(self.descriptor.about(Operation::CreateInstance, &config.name))
     }
 
     async fn start_instance(&self, name: &InstanceName) -> Result<()> {
-        self.start(name).await.map_err(self.about(Operation::StartInstance, name))
+        self.start(name).await.map_err(self.descriptor.about(Operation::StartInstance, name))
     }
 
     async fn stop_instance(&self, name: &InstanceName, mode: StopMode) -> Result<()> {
-        self.stop(name, mode).await.map_err(self.about(Operation::StopInstance, name))
+        self.stop(name, mode).await.map_err(self.descriptor.about(Operation::StopInstance, name))
     }
 
     async fn pause_instance(&self, name: &InstanceName) -> Result<()> {
         self.descriptor.get().require(Operation::PauseInstance)?;
-        self.pause(name).await.map_err(self.about(Operation::PauseInstance, name))
+        self.pause(name).await.map_err(self.descriptor.about(Operation::PauseInstance, name))
     }
 
     async fn resume_instance(&self, name: &InstanceName) -> Result<()> {
         self.descriptor.get().require(Operation::ResumeInstance)?;
-        self.resume(name).await.map_err(self.about(Operation::ResumeInstance, name))
+        self.resume(name).await.map_err(self.descriptor.about(Operation::ResumeInstance, name))
     }
 
     async fn delete_instance(&self, name: &InstanceName, force: bool) -> Result<()> {
-        self.delete(name, force).await.map_err(self.about(Operation::DeleteInstance, name))
+        self.delete(name, force).await.map_err(self.descriptor.about(Operation::DeleteInstance, name))
     }
 
     // ---- interaction ------------------------------------------------------------------------------
@@ -249,7 +228,7 @@ impl Substrate for ProxmoxSubstrate {
         command: &Command,
     ) -> Result<substrate_core::CommandOutput> {
         self.descriptor.get().require(Operation::ExecuteCommand)?;
-        let about = self.about(Operation::ExecuteCommand, name);
+        let about = self.descriptor.about(Operation::ExecuteCommand, name);
         let run = async {
             let session = self.open(name, command).await?;
             session.collect(None, command.output_limit).await
@@ -266,7 +245,7 @@ impl Substrate for ProxmoxSubstrate {
 
     async fn open_command(&self, name: &InstanceName, command: &Command) -> Result<CommandSession> {
         self.descriptor.get().require(Operation::OpenCommand)?;
-        let about = self.about(Operation::OpenCommand, name.clone());
+        let about = self.descriptor.about(Operation::OpenCommand, name.clone());
         match self.open(name, command).await {
             Ok(session) => Ok(CommandSession::new(session.input, in_context(session.output, about))),
             Err(error) => Err(about(error)),
@@ -274,97 +253,99 @@ impl Substrate for ProxmoxSubstrate {
     }
 
     async fn get_logs(&self, name: &InstanceName, options: &LogOptions) -> Result<LogStream> {
-        self.logs(name, options).await.map_err(self.about(Operation::GetLogs, name))
+        self.logs(name, options).await.map_err(self.descriptor.about(Operation::GetLogs, name))
     }
 
     // ---- metrics ----------------------------------------------------------------------------------
 
     async fn get_metrics(&self, name: &InstanceName) -> Result<ResourceUsage> {
-        self.usage(name).await.map_err(self.about(Operation::GetMetrics, name))
+        self.usage(name).await.map_err(self.descriptor.about(Operation::GetMetrics, name))
     }
 
     // ---- resources --------------------------------------------------------------------------------
 
     async fn get_resource_limits(&self, name: &InstanceName) -> Result<ResourceLimits> {
-        self.limits(name).await.map_err(self.about(Operation::GetResourceLimits, name))
+        self.limits(name).await.map_err(self.descriptor.about(Operation::GetResourceLimits, name))
     }
 
     async fn set_resource_limits(&self, name: &InstanceName, limits: &ResourceLimits) -> Result<()> {
-        self.set_limits(name, limits).await.map_err(self.about(Operation::SetResourceLimits, name))
+        self.set_limits(name, limits).await.map_err(self.descriptor.about(Operation::SetResourceLimits, name))
     }
 
     // ---- snapshots --------------------------------------------------------------------------------
 
     async fn create_snapshot(&self, name: &InstanceName, config: &SnapshotConfig) -> Result<Snapshot> {
-        self.take_snapshot(name, config).await.map_err(self.about(Operation::CreateSnapshot, name))
+        self.take_snapshot(name, config).await.map_err(self.descriptor.about(Operation::CreateSnapshot, name))
     }
 
     async fn list_snapshots(&self, name: &InstanceName) -> Result<Vec<Snapshot>> {
-        self.snapshots(name).await.map_err(self.about(Operation::ListSnapshots, name))
+        self.snapshots(name).await.map_err(self.descriptor.about(Operation::ListSnapshots, name))
     }
 
     async fn restore_snapshot(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()> {
-        self.restore(name, snapshot).await.map_err(self.about(Operation::RestoreSnapshot, name))
+        self.restore(name, snapshot).await.map_err(self.descriptor.about(Operation::RestoreSnapshot, name))
     }
 
     async fn delete_snapshot(&self, name: &InstanceName, snapshot: &SnapshotName) -> Result<()> {
-        self.drop_snapshot(name, snapshot).await.map_err(self.about(Operation::DeleteSnapshot, name))
+        self.drop_snapshot(name, snapshot)
+            .await
+            .map_err(self.descriptor.about(Operation::DeleteSnapshot, name))
     }
 
     async fn clone_instance(&self, source: &InstanceName, config: &CloneConfig) -> Result<Arc<Instance>> {
-        self.copy(source, config).await.map_err(self.about(Operation::CloneInstance, source))
+        self.copy(source, config).await.map_err(self.descriptor.about(Operation::CloneInstance, source))
     }
 
     // ---- networks ---------------------------------------------------------------------------------
 
     async fn list_networks(&self) -> Result<Vec<Network>> {
-        self.networks().await.map_err(self.context(Operation::ListNetworks))
+        self.networks().await.map_err(self.descriptor.context(Operation::ListNetworks))
     }
 
     async fn create_network(&self, spec: &NetworkSpec) -> Result<Network> {
-        self.make_network(spec).await.map_err(self.about(Operation::CreateNetwork, &spec.name))
+        self.make_network(spec).await.map_err(self.descriptor.about(Operation::CreateNetwork, &spec.name))
     }
 
     async fn delete_network(&self, name: &NetworkName) -> Result<()> {
-        self.drop_network(name).await.map_err(self.about(Operation::DeleteNetwork, name))
+        self.drop_network(name).await.map_err(self.descriptor.about(Operation::DeleteNetwork, name))
     }
 
     async fn attach_network(&self, name: &InstanceName, network: &NetworkConfig) -> Result<()> {
-        self.attach(name, network).await.map_err(self.about(Operation::AttachNetwork, name))
+        self.attach(name, network).await.map_err(self.descriptor.about(Operation::AttachNetwork, name))
     }
 
     async fn detach_network(&self, name: &InstanceName, network: &NetworkName) -> Result<()> {
-        self.detach(name, network).await.map_err(self.about(Operation::DetachNetwork, name))
+        self.detach(name, network).await.map_err(self.descriptor.about(Operation::DetachNetwork, name))
     }
 
     // ---- volumes ----------------------------------------------------------------------------------
 
     async fn list_volumes(&self) -> Result<Vec<Volume>> {
-        self.volumes().await.map_err(self.context(Operation::ListVolumes))
+        self.volumes().await.map_err(self.descriptor.context(Operation::ListVolumes))
     }
 
     async fn create_volume(&self, spec: &VolumeSpec) -> Result<Volume> {
-        self.make_volume(spec).await.map_err(self.about(Operation::CreateVolume, &spec.name))
+        self.make_volume(spec).await.map_err(self.descriptor.about(Operation::CreateVolume, &spec.name))
     }
 
     async fn delete_volume(&self, volume: &VolumeName) -> Result<()> {
-        self.drop_volume(volume).await.map_err(self.about(Operation::DeleteVolume, volume))
+        self.drop_volume(volume).await.map_err(self.descriptor.about(Operation::DeleteVolume, volume))
     }
 
     // ---- images -----------------------------------------------------------------------------------
 
     async fn list_images(&self) -> Result<Vec<Image>> {
-        self.images().await.map_err(self.context(Operation::ListImages))
+        self.images().await.map_err(self.descriptor.context(Operation::ListImages))
     }
 
     async fn ensure_image(&self, reference: &str) -> Result<Image> {
-        self.image(reference).await.map_err(self.about(Operation::EnsureImage, reference))
+        self.image(reference).await.map_err(self.descriptor.about(Operation::EnsureImage, reference))
     }
 
     // ---- events -----------------------------------------------------------------------------------
 
     async fn watch(&self, options: &WatchOptions) -> Result<WatchStream> {
-        let context = self.context(Operation::Watch);
+        let context = self.descriptor.context(Operation::Watch);
         match self.subscribe(options).await {
             Ok(events) => Ok(in_context(events, context)),
             Err(error) => Err(context(error)),

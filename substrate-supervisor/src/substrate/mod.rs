@@ -13,13 +13,12 @@ mod stopping;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, TryStreamExt};
 use substrate_core::config::{Environment, Section};
-use substrate_core::provider::NameLocks;
+use substrate_core::provider::{NameLocks, in_context};
 use substrate_core::{
-    BoxStream, Descriptor, DescriptorCell, Error, HealthReport, Instance, InstanceConfig, InstanceFilter,
-    InstanceKind, InstanceName, LogOptions, LogStream, Operation, Outcome, ResourceUsage, Result, StopMode,
-    Substrate, UsageMeter, WatchOptions, WatchStream,
+    Descriptor, DescriptorCell, Error, HealthReport, Instance, InstanceConfig, InstanceFilter, InstanceKind,
+    InstanceName, LogOptions, LogStream, Operation, Outcome, ResourceUsage, Result, StopMode, Substrate,
+    UsageMeter, WatchOptions, WatchStream,
 };
 
 use crate::client::Client;
@@ -86,31 +85,11 @@ impl SupervisorSubstrate {
     fn client(&self) -> &Client {
         &self.shared.client
     }
-
-    /// Puts an error into the context of a call.
-    fn context(&self, operation: Operation) -> impl Fn(Error) -> Error + use<> {
-        let name = self.shared.descriptor.get().name.clone();
-        move |error| error.with_operation(operation).with_substrate(name.clone())
-    }
-
-    /// Puts an error into the context of a call about one thing.
-    fn about<S: AsRef<str>>(&self, operation: Operation, subject: S) -> impl Fn(Error) -> Error + use<S> {
-        let context = self.context(operation);
-        move |error| context(error).with_instance(&subject)
-    }
 }
 
 /// An error of what was only a look before the work: nothing has happened, though the answer was lost.
 fn nothing_done(error: Error) -> Error {
     if error.outcome() == Outcome::Unknown { error.with_outcome(Outcome::NotSent) } else { error }
-}
-
-/// A stream whose errors tell the call that opened it.
-fn in_context<T: 'static>(
-    stream: BoxStream<Result<T>>,
-    context: impl Fn(Error) -> Error + Send + 'static,
-) -> BoxStream<Result<T>> {
-    stream.map_err(context).boxed()
 }
 
 #[async_trait]
@@ -122,7 +101,7 @@ impl Substrate for SupervisorSubstrate {
     }
 
     async fn connect(&self) -> Result<()> {
-        self.discover().await.map_err(self.context(Operation::Connect))
+        self.discover().await.map_err(self.shared.descriptor.context(Operation::Connect))
     }
 
     fn is_connected(&self) -> bool {
@@ -130,47 +109,51 @@ impl Substrate for SupervisorSubstrate {
     }
 
     async fn health_check(&self) -> Result<HealthReport> {
-        self.health().await.map_err(self.context(Operation::HealthCheck))
+        self.health().await.map_err(self.shared.descriptor.context(Operation::HealthCheck))
     }
 
     // ---- lifecycle --------------------------------------------------------------------------------
 
     async fn list_instances(&self, filter: &InstanceFilter) -> Result<Vec<Arc<Instance>>> {
-        self.shared.list(filter).await.map_err(self.context(Operation::ListInstances))
+        self.shared.list(filter).await.map_err(self.shared.descriptor.context(Operation::ListInstances))
     }
 
     async fn get_instance(&self, name: &InstanceName) -> Result<Arc<Instance>> {
-        self.get(name).await.map_err(self.about(Operation::GetInstance, name))
+        self.get(name).await.map_err(self.shared.descriptor.about(Operation::GetInstance, name))
     }
 
     async fn validate_config(&self, config: &InstanceConfig) -> Result<()> {
-        self.validate(config).await.map_err(self.about(Operation::ValidateConfig, &config.name))
+        self.validate(config)
+            .await
+            .map_err(self.shared.descriptor.about(Operation::ValidateConfig, &config.name))
     }
 
     async fn create_instance(&self, config: &InstanceConfig) -> Result<Arc<Instance>> {
-        self.create(config).await.map_err(self.about(Operation::CreateInstance, &config.name))
+        self.create(config)
+            .await
+            .map_err(self.shared.descriptor.about(Operation::CreateInstance, &config.name))
     }
 
     async fn start_instance(&self, name: &InstanceName) -> Result<()> {
-        self.start(name).await.map_err(self.about(Operation::StartInstance, name))
+        self.start(name).await.map_err(self.shared.descriptor.about(Operation::StartInstance, name))
     }
 
     async fn stop_instance(&self, name: &InstanceName, mode: StopMode) -> Result<()> {
-        self.stop(name, mode).await.map_err(self.about(Operation::StopInstance, name))
+        self.stop(name, mode).await.map_err(self.shared.descriptor.about(Operation::StopInstance, name))
     }
 
     async fn restart_instance(&self, name: &InstanceName, mode: StopMode) -> Result<()> {
-        self.restart(name, mode).await.map_err(self.about(Operation::RestartInstance, name))
+        self.restart(name, mode).await.map_err(self.shared.descriptor.about(Operation::RestartInstance, name))
     }
 
     async fn delete_instance(&self, name: &InstanceName, force: bool) -> Result<()> {
-        self.delete(name, force).await.map_err(self.about(Operation::DeleteInstance, name))
+        self.delete(name, force).await.map_err(self.shared.descriptor.about(Operation::DeleteInstance, name))
     }
 
     // ---- interaction ------------------------------------------------------------------------------
 
     async fn get_logs(&self, name: &InstanceName, options: &LogOptions) -> Result<LogStream> {
-        let about = self.about(Operation::GetLogs, name.clone());
+        let about = self.shared.descriptor.about(Operation::GetLogs, name.clone());
         match self.logs(name, options).await {
             Ok(lines) => Ok(in_context(lines, about)),
             Err(error) => Err(about(error)),
@@ -180,13 +163,13 @@ impl Substrate for SupervisorSubstrate {
     // ---- metrics ----------------------------------------------------------------------------------
 
     async fn get_metrics(&self, name: &InstanceName) -> Result<ResourceUsage> {
-        self.usage(name).await.map_err(self.about(Operation::GetMetrics, name))
+        self.usage(name).await.map_err(self.shared.descriptor.about(Operation::GetMetrics, name))
     }
 
     // ---- events -----------------------------------------------------------------------------------
 
     async fn watch(&self, options: &WatchOptions) -> Result<WatchStream> {
-        let context = self.context(Operation::Watch);
+        let context = self.shared.descriptor.context(Operation::Watch);
         match self.subscribe(options).await {
             Ok(events) => Ok(in_context(events, context)),
             Err(error) => Err(context(error)),

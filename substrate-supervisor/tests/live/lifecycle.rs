@@ -35,8 +35,13 @@ async fn what_is_tried_again_and_again_is_failed_and_can_be_stopped() {
     let name = config.name.clone();
     let start = tokio::spawn(async move { starting.start_instance(&name).await });
     let state = async || lab.supervisor.get_instance(&config.name).await.unwrap();
-    until("it is between two tries", async || state().await.provider_state.starts_with("BACKOFF")).await;
-    assert_eq!(state().await.state, InstanceState::Failed);
+    let mut between = state().await;
+    until("it is between two tries", async || {
+        between = state().await;
+        between.provider_state.starts_with("BACKOFF")
+    })
+    .await;
+    assert_eq!(between.state, InstanceState::Failed);
     lab.supervisor.stop_instance(&config.name, StopMode::Graceful(Duration::from_secs(5))).await.unwrap();
     assert_eq!(state().await.state, InstanceState::Stopped);
     assert!(start.await.unwrap().unwrap_err().is_conflict(), "whoever started it is told");

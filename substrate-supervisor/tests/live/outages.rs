@@ -54,7 +54,10 @@ async fn a_supervisord_that_hangs_is_a_timeout_and_what_was_sent_may_have_happen
     let read = hasty.get_instance(&instance.name).await.unwrap_err();
     control("thaw").await;
     assert_eq!((read.kind(), read.outcome()), (ErrorKind::Timeout, Outcome::Unknown), "{read}");
-    assert_eq!(hasty.get_instance(&instance.name).await.unwrap().state, InstanceState::Running);
+    until("the same handle goes on", async || {
+        hasty.get_instance(&instance.name).await.is_ok_and(|now| now.state == InstanceState::Running)
+    })
+    .await;
 }
 
 #[tokio::test]

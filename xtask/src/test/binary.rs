@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use super::harness::{Counts, TestLine, counts, test_line};
+use super::harness::{Counts, Failures, TestLine, counts, test_line};
 use crate::command::{command, shown};
 use crate::workspace::Workspace;
 
@@ -31,6 +31,7 @@ pub struct TestBinary {
 pub struct Run {
     pub tests: Vec<TestLine>,
     pub counts: Counts,
+    pub failures: Failures,
     /// Why the run as a whole failed, which a crash or a hang does without any failed test.
     pub problem: Option<String>,
     pub duration: Duration,
@@ -161,6 +162,7 @@ pub fn run(program: &mut Command, patience: Duration, mut show: impl FnMut(&str)
         match lines.recv_timeout(Duration::from_millis(200)) {
             Ok(line) => {
                 show(&line);
+                run.failures.read(&line);
                 if let Some(test) = test_line(&line) {
                     run.tests.push(test);
                 } else if let Some(counts) = counts(&line) {

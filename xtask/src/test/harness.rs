@@ -1,5 +1,10 @@
 //! What test harnesses print: `libtest` and `libtest-mimic` agree on it, but for small things.
 
+use std::collections::{HashMap, VecDeque};
+
+/// How many lines are kept of a test that failed: its last ones, for it panics after everything else that it prints.
+const LAST_LINES: usize = 12;
+
 /// How one test ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -23,6 +28,39 @@ pub struct TestLine {
 pub struct Counts {
     pub passed: usize,
     pub failed: usize,
+}
+
+/// What the tests that failed have printed, which a harness tells when all have run.
+#[derive(Debug, Default)]
+pub struct Failures {
+    lines: HashMap<String, VecDeque<String>>,
+    /// The test that the next line belongs to.
+    current: Option<String>,
+}
+
+impl Failures {
+    /// Takes the next line of the harness.
+    pub fn read(&mut self, line: &str) {
+        if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" ----")) {
+            self.current = Some(name.strip_suffix(" stdout").unwrap_or(name).to_owned());
+        } else if line == "failures:" || counts(line).is_some() {
+            self.current = None;
+        } else if let Some(name) = &self.current
+            && !line.trim().is_empty()
+            && !line.starts_with("note: run with `RUST_BACKTRACE=")
+        {
+            let lines = self.lines.entry(name.clone()).or_default();
+            if lines.len() == LAST_LINES {
+                lines.pop_front();
+            }
+            lines.push_back(line.to_owned());
+        }
+    }
+
+    /// The last words of a test.
+    pub fn of(&self, test: &str) -> impl Iterator<Item = &str> {
+        self.lines.get(test).into_iter().flatten().map(String::as_str)
+    }
 }
 
 /// None when the line is about no test.
@@ -70,6 +108,11 @@ pub fn live_servers(reason: &str) -> Vec<&str> {
     servers.split('+').map(str::trim).filter(|server| !server.is_empty()).collect()
 }
 
+/// Whether nothing else may use a live test's servers meanwhile, as in `live: docker, alone`: for tests that measure.
+pub fn runs_alone(reason: &str) -> bool {
+    reason.starts_with("live:") && reason.split(',').skip(1).any(|word| word.trim() == "alone")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +144,32 @@ mod tests {
         }
     }
 
+    fn last_words(output: &str, test: &str) -> Vec<String> {
+        let mut failures = Failures::default();
+        output.lines().for_each(|line| failures.read(line));
+        failures.of(test).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_last_words_of_a_failed_test_are_read_in_both_harnesses() {
+        let of_libtest = "test a::b ... FAILED\n\nfailures:\n\n---- a::b stdout ----\n\nthread 'a::b' panicked at a.rs:1:2:\n\
+                          boom\nnote: run with `RUST_BACKTRACE=1` environment variable\n\n\nfailures:\n    a::b\n\n\
+                          test result: FAILED. 0 passed; 1 failed; finished in 0.1s\nmore";
+        assert_eq!(last_words(of_libtest, "a::b"), ["thread 'a::b' panicked at a.rs:1:2:", "boom"]);
+        let of_mimic =
+            "failures:\n\n---- one ----\nfirst\n\n---- other ----\nsecond\n\nfailures:\n    one\n    other\n";
+        assert_eq!(last_words(of_mimic, "one"), ["first"]);
+        assert_eq!(last_words(of_mimic, "other"), ["second"]);
+        assert!(last_words(of_mimic, "third").is_empty());
+    }
+
+    #[test]
+    fn of_a_test_that_prints_a_lot_the_end_is_kept() {
+        let lines: String = (0..100).map(|number| format!("{number}\n")).collect();
+        let kept = last_words(&format!("---- one stdout ----\n{lines}"), "one");
+        assert_eq!((kept.len(), kept.last().map(String::as_str)), (LAST_LINES, Some("99")));
+    }
+
     #[test]
     fn a_summary_gives_its_counts() {
         let summary = "test result: FAILED. 3 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s";
@@ -115,5 +184,14 @@ mod tests {
         assert_eq!(live_servers("live: docker + supervisor"), ["docker", "supervisor"]);
         assert_eq!(live_servers("slow"), [""; 0]);
         assert_eq!(live_servers("live:"), [""; 0]);
+    }
+
+    #[test]
+    fn a_live_test_runs_alone_when_its_reason_says_so() {
+        assert!(runs_alone("live: docker, alone"));
+        assert_eq!(live_servers("live: docker, alone"), ["docker"]);
+        for reason in ["live: docker", "live: alone", "slow, alone", "live: docker (alone)"] {
+            assert!(!runs_alone(reason), "{reason}");
+        }
     }
 }

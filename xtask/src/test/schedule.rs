@@ -7,28 +7,40 @@ use std::thread;
 
 use anyhow::{Context, Result, anyhow};
 
+/// A live test that was asked for.
+pub struct LiveTest {
+    /// Index of its program.
+    pub binary: usize,
+    /// What it needs, all of them.
+    pub servers: BTreeSet<String>,
+    /// Whether nothing else may use them meanwhile.
+    pub alone: bool,
+    pub name: String,
+}
+
 /// Tests of one program that need the same servers.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Job {
     /// Index of the program.
     pub binary: usize,
     pub servers: BTreeSet<String>,
+    /// One test after the other: those that measure.
+    pub alone: bool,
     pub tests: Vec<String>,
 }
 
 impl Job {
     /// All ordinary tests of a program.
     pub fn without_servers(binary: usize) -> Self {
-        Self { binary, servers: BTreeSet::new(), tests: Vec::new() }
+        Self { binary, servers: BTreeSet::new(), alone: false, tests: Vec::new() }
     }
 
     /// What runs, and on what.
     pub fn on(&self, program: &str) -> String {
         if self.servers.is_empty() {
-            program.to_owned()
-        } else {
-            format!("{program} on {}", listed(&self.servers))
+            return program.to_owned();
         }
+        format!("{program} on {}{}", listed(&self.servers), if self.alone { ", alone" } else { "" })
     }
 }
 
@@ -36,13 +48,13 @@ pub fn listed(servers: &BTreeSet<String>) -> String {
     servers.iter().map(String::as_str).collect::<Vec<_>>().join(" + ")
 }
 
-/// The jobs of tests that are given by their program, their servers and their name.
-pub fn jobs(tests: impl IntoIterator<Item = (usize, BTreeSet<String>, String)>) -> Vec<Job> {
-    let mut jobs: BTreeMap<(usize, BTreeSet<String>), Vec<String>> = BTreeMap::new();
-    for (binary, servers, name) in tests {
-        jobs.entry((binary, servers)).or_default().push(name);
+/// The jobs of these tests.
+pub fn jobs(tests: impl IntoIterator<Item = LiveTest>) -> Vec<Job> {
+    let mut jobs: BTreeMap<(usize, BTreeSet<String>, bool), Vec<String>> = BTreeMap::new();
+    for LiveTest { binary, servers, alone, name } in tests {
+        jobs.entry((binary, servers, alone)).or_default().push(name);
     }
-    jobs.into_iter().map(|((binary, servers), tests)| Job { binary, servers, tests }).collect()
+    jobs.into_iter().map(|((binary, servers, alone), tests)| Job { binary, servers, alone, tests }).collect()
 }
 
 /// Runs all jobs, `side_by_side` of them at most at once. Each is prepared, and its result told, in the calling thread.
@@ -113,7 +125,12 @@ mod tests {
     use super::*;
 
     fn job(binary: usize, servers: &[&str], tests: usize) -> Job {
-        Job { binary, servers: set(servers), tests: (0..tests).map(|number| format!("t{number}")).collect() }
+        Job {
+            binary,
+            servers: set(servers),
+            alone: false,
+            tests: (0..tests).map(|number| format!("t{number}")).collect(),
+        }
     }
 
     fn set(names: &[&str]) -> BTreeSet<String> {
@@ -121,14 +138,17 @@ mod tests {
     }
 
     #[test]
-    fn tests_of_one_program_are_apart_where_they_need_different_servers() {
-        let tests = [
-            (0, set(&["docker"]), "a".to_owned()),
-            (0, set(&["incus"]), "b".to_owned()),
-            (0, set(&["docker"]), "c".to_owned()),
-        ];
-        let jobs = jobs(tests);
-        assert_eq!(jobs.iter().map(|job| job.tests.len()).collect::<Vec<_>>(), [2, 1]);
+    fn tests_of_one_program_are_apart_where_they_need_different_servers_or_to_be_alone() {
+        let tests = [("docker", false), ("incus", false), ("docker", true), ("docker", false)];
+        let jobs = jobs(tests.map(|(server, alone)| LiveTest {
+            binary: 0,
+            servers: set(&[server]),
+            alone,
+            name: "a".to_owned(),
+        }));
+        let told: Vec<_> = jobs.iter().map(|job| (job.on("it"), job.tests.len())).collect();
+        let expected = [("it on docker", 2), ("it on docker, alone", 1), ("it on incus", 1)];
+        assert_eq!(told, expected.map(|(words, tests)| (words.to_owned(), tests)));
     }
 
     #[test]

@@ -18,7 +18,7 @@ const LONGEST: usize = 20;
 pub struct Tally {
     passed: usize,
     failed: usize,
-    /// Failed tests, and what is wrong with the run as a whole.
+    /// Failed tests with their last words, and what is wrong with the run as a whole.
     problems: Vec<String>,
     /// Tests that did not run, with their program and reason.
     ignored: Vec<(String, String, String)>,
@@ -50,7 +50,11 @@ impl Tally {
         self.failed += run.counts.failed;
         self.times.push((run.duration, label.to_owned()));
         for test in run.tests.iter().filter(|test| test.verdict == Verdict::Failed) {
-            self.problems.push(format!("{label}: {} failed", test.name));
+            let mut problem = format!("{label}: {} failed", test.name);
+            for line in run.failures.of(&test.name) {
+                problem.extend(["\n    ", line]);
+            }
+            self.problems.push(problem);
         }
         if let Some(problem) = &run.problem {
             self.problem(format!("{label}: {problem}"));
