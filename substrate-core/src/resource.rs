@@ -104,6 +104,8 @@ pub struct ResourceUsage {
 pub struct UsageCounters {
     /// When they were read, on tokio's clock.
     pub at: Instant,
+    /// By how much that may be wrong, in either direction: nothing where the server tells the moment.
+    pub uncertainty: Duration,
     /// Processor time used so far, over all cores.
     pub cpu_time: Option<Duration>,
     /// Bytes received so far.
@@ -116,17 +118,39 @@ impl UsageCounters {
     /// Nothing measured yet, now.
     #[must_use]
     pub fn now() -> Self {
-        Self { at: Instant::now(), cpu_time: None, received_bytes: None, sent_bytes: None }
+        Self {
+            at: Instant::now(),
+            uncertainty: Duration::ZERO,
+            cpu_time: None,
+            received_bytes: None,
+            sent_bytes: None,
+        }
     }
 
-    /// The rates between an `earlier` reading and this one. A counter that went backwards was reset (the
-    /// instance restarted): its rate is not measured rather than negative or a spike.
+    /// Nothing measured yet, at some moment since `asked`: for an answer that does not tell when it was true. On a busy
+    /// server that is anywhere between the question and the answer.
+    #[must_use]
+    pub fn read_since(asked: Instant) -> Self {
+        let uncertainty = asked.elapsed() / 2;
+        Self { at: asked + uncertainty, uncertainty, ..Self::now() }
+    }
+
+    /// Whether rates since an `earlier` reading are right to about a quarter. Two readings that are close to each other
+    /// and late by a different time would make one busy core two.
+    fn is_exact_since(&self, earlier: &Self) -> bool {
+        let elapsed = self.at.saturating_duration_since(earlier.at);
+        !elapsed.is_zero() && (self.uncertainty + earlier.uncertainty) * 5 <= elapsed
+    }
+
+    /// The rates between an `earlier` reading and this one: not measured where their moments are too uncertain for the
+    /// time between them. A counter that went backwards was reset (the instance restarted): its rate is not measured
+    /// rather than negative or a spike.
     #[must_use]
     pub fn rates_since(&self, earlier: &Self) -> UsageRates {
-        let elapsed = self.at.saturating_duration_since(earlier.at).as_secs_f64();
-        if elapsed <= 0.0 {
+        if !self.is_exact_since(earlier) {
             return UsageRates::default();
         }
+        let elapsed = self.at.saturating_duration_since(earlier.at).as_secs_f64();
         let per_second = |before: Option<f64>, after: Option<f64>| match (before, after) {
             (Some(before), Some(after)) if after >= before => Some((after - before) / elapsed),
             _ => None,
@@ -172,12 +196,15 @@ impl UsageMeter {
     }
 
     /// Takes a reading of the instance with this immutable `id` and returns the rates since the last one;
-    /// all are "not measured" at the first.
+    /// all are "not measured" at the first, and where the two are too close for what is known of their moments: then
+    /// the more exact one is remembered, so that later ones are measured against it.
     pub fn record(&self, id: &str, counters: UsageCounters) -> UsageRates {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(previous) = last.get_mut(id) {
             let rates = counters.rates_since(previous);
-            *previous = counters;
+            if counters.is_exact_since(previous) || counters.uncertainty < previous.uncertainty {
+                *previous = counters;
+            }
             return rates;
         }
         if last.len() >= Self::CAPACITY {
@@ -214,7 +241,7 @@ mod tests {
             at,
             cpu_time: Some(Duration::from_millis(cpu_milliseconds)),
             received_bytes: Some(received),
-            sent_bytes: None,
+            ..UsageCounters::now()
         }
     }
 
@@ -243,6 +270,35 @@ mod tests {
     async fn two_readings_at_one_moment_give_no_rate() {
         let now = Instant::now();
         assert_eq!(counters(now, 10, 10).rates_since(&counters(now, 0, 0)), UsageRates::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_answer_makes_no_spike_and_the_next_rate_is_right() {
+        let meter = UsageMeter::new();
+        // One busy core. The first answer came 400 ms after it was true, the next ones at once.
+        let begin = Instant::now();
+        tokio::time::advance(Duration::from_millis(400)).await;
+        let late = UsageCounters { cpu_time: Some(Duration::ZERO), ..UsageCounters::read_since(begin) };
+        assert_eq!(
+            (late.at - begin, late.uncertainty),
+            (Duration::from_millis(200), Duration::from_millis(200))
+        );
+        meter.record("a", late);
+        let prompt = |milliseconds| counters(begin + Duration::from_millis(milliseconds), milliseconds, 0);
+        assert_eq!(meter.record("a", prompt(600)), UsageRates::default(), "it would be 150 %");
+        assert_eq!(meter.record("a", prompt(700)).cpu_percent, Some(100.0), "against the exact one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_are_all_late_are_measured_over_a_longer_time() {
+        let meter = UsageMeter::new();
+        let begin = Instant::now();
+        let late = |milliseconds| UsageCounters {
+            uncertainty: Duration::from_millis(100),
+            ..counters(begin + Duration::from_millis(milliseconds), milliseconds, 0)
+        };
+        let rates = [0, 300, 600, 900, 1_200].map(|moment| meter.record("a", late(moment)).cpu_percent);
+        assert_eq!(rates, [None, None, None, None, Some(100.0)]);
     }
 
     #[tokio::test(start_paused = true)]

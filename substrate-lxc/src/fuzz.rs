@@ -43,7 +43,7 @@ fn instances_and_what_is_inside() {
         serde_json::from_str(include_str!("../tests/corpus/instances.txt").trim()).unwrap();
     answers!("states").check(|body| {
         let inside: StateDocument = serde_json::from_slice(body).map_err(unreadable)?;
-        let _ = (usage::counters(&inside), usage::usage(&inside));
+        let _ = (usage::counters(&inside, tokio::time::Instant::now()), usage::usage(&inside));
         document.clone().into_instance(Some(&inside))?;
         Ok::<_, Error>(())
     });

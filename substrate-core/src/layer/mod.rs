@@ -23,7 +23,7 @@ mod stack;
 mod tracing;
 
 pub use breaker::Breaker;
-pub use cache::Cache;
+pub use cache::{Cache, fresh};
 pub use call::{Call, Target};
 pub use deadline::{AttemptTimeout, Deadline};
 pub use events::{Announced, Delivery, EventBus, EventFilter, EventStream, Subscription};

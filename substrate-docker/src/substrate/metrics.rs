@@ -70,6 +70,7 @@ impl DockerSubstrate {
                 cpu_time: reading.cpu_nanoseconds.map(Duration::from_nanos),
                 received_bytes: reading.received_bytes,
                 sent_bytes: reading.sent_bytes,
+                ..UsageCounters::now()
             },
         );
         let usage = reading.usage();

@@ -163,7 +163,7 @@ impl Acting<'_> {
     }
 
     async fn look(&self, spot: &Spot, result: &mut ActionResult) -> Result<()> {
-        let found = self.world.look(spot, false).await?;
+        let found = self.world.look(spot).await?;
         result.state = match &found {
             None => "absent".to_owned(),
             Some(_) if spot.handler.is_instance() => {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use serde::Serialize;
+use substrate_core::layer::fresh;
 use substrate_core::{InstanceFilter, Labels, Operation, Result, Substrate, mark};
 
 use super::{Engine, EngineError};
@@ -99,7 +100,7 @@ impl Engine {
     pub async fn sweep(&self, mode: SweepMode) -> std::result::Result<Vec<Orphan>, EngineError> {
         let mut by_deployment: BTreeMap<String, Vec<Orphan>> = BTreeMap::new();
         for (name, substrate) in self.facilities() {
-            for orphan in marked(name, &**substrate).await? {
+            for orphan in fresh(marked(name, &**substrate)).await? {
                 by_deployment.entry(orphan.deployment.clone()).or_default().push(orphan);
             }
         }

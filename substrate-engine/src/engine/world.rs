@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::{StreamExt, stream};
+use substrate_core::layer::fresh;
 use substrate_core::{Error, Feature, Labels, Result, Substrate, mark};
 use tokio::sync::Semaphore;
 
@@ -216,12 +217,14 @@ impl<'a> World<'a> {
         if is_ours { Ownership::Ours } else { Ownership::Foreign }
     }
 
-    /// Looks at everything that is desired or known.
+    /// Looks at everything that is desired or known, as it is now: what was kept from before decides nothing.
     pub(crate) async fn observe(&self) -> Observed {
         let desired = self.desired.resources().iter().map(|resource| &resource.id);
         let gone = self.recorded.known().map(|(id, _)| id).filter(|id| self.desired.get(id).is_none());
         let looks = desired.chain(gone).map(async |id| (id.clone(), self.observe_one(id).await));
-        stream::iter(looks).buffer_unordered(LOOKED_AT_ONCE).collect::<Vec<_>>().await.into_iter().collect()
+        let looked = stream::iter(looks).buffer_unordered(LOOKED_AT_ONCE).collect::<Vec<_>>();
+        // As a whole, so that what several look at is read once.
+        fresh(looked).await.into_iter().collect()
     }
 
     /// Looks at one resource, under every name that it may have.
@@ -245,7 +248,7 @@ impl<'a> World<'a> {
         }
         spots.dedup_by(|left, right| left.facility == right.facility && left.name == right.name);
         for spot in &spots {
-            match self.look(spot, true).await {
+            match self.look_at(spot, true).await {
                 Ok(None) => {}
                 Ok(Some((ownership, found))) => return present(spot, ownership, found),
                 Err(error) => return Observation::Unknown(error.to_string()),
@@ -254,8 +257,12 @@ impl<'a> World<'a> {
         Observation::Absent
     }
 
-    /// Looks at one place: what is there, and whose it is.
-    pub(crate) async fn look(&self, spot: &Spot, from_lists: bool) -> Result<Option<(Ownership, Found)>> {
+    /// Looks at one place as it is now: what is there, and whose it is.
+    pub(crate) async fn look(&self, spot: &Spot) -> Result<Option<(Ownership, Found)>> {
+        fresh(self.look_at(spot, false)).await
+    }
+
+    async fn look_at(&self, spot: &Spot, from_lists: bool) -> Result<Option<(Ownership, Found)>> {
         let site = self.site(spot, from_lists)?;
         let found = spot.handler.read(&site).await?;
         Ok(found.map(|found| (self.ownership(spot, &found), found)))

@@ -110,7 +110,7 @@ impl Running<'_> {
     async fn look_for_outputs(&self, id: &ResourceId) -> Result<()> {
         let Some(desired) = self.world.desired.get(id) else { return Ok(()) };
         let spot = self.world.spot_of_desired(id, self.world.current_name(desired), "")?;
-        if let Some((_, found)) = self.world.look(&spot, false).await? {
+        if let Some((_, found)) = self.world.look(&spot).await? {
             self.set_outputs(id.clone(), found.outputs);
         }
         Ok(())

@@ -145,7 +145,7 @@ impl Running<'_> {
         self.intend(step, Some(next.clone())).await?;
         // What an interrupted run left under the new name: nobody uses it yet.
         let spot = self.world.spot_of_desired(id, next.name.clone(), &next.key)?;
-        match self.world.look(&spot, false).await? {
+        match self.world.look(&spot).await? {
             Some((Ownership::Ours, _)) => self.remove(&spot).await?,
             Some((Ownership::Foreign, _)) => return Err(taken(&spot).into()),
             None => {}
@@ -239,7 +239,7 @@ impl Running<'_> {
         let found = match spot.handler.create(&site, &prepared).await {
             Ok(found) => found,
             Err(error) if error.is_already_exists() || error.outcome() == Outcome::Unknown => {
-                match self.world.look(&spot, false).await {
+                match self.world.look(&spot).await {
                     Ok(Some((Ownership::Ours, found))) if is_from(&found, &next.key) => {
                         // It was made all the same; what comes after making it may be missing.
                         spot.handler.update(&site, &prepared).await?

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use substrate_core::{Command, InstanceState, Operation, Substrate};
+use substrate_core::layer::{Stack, StackSettings};
+use substrate_core::{Capabilities, Command, InstanceState, Operation, Substrate};
 use substrate_engine::directive::Action;
 use substrate_engine::run::{ProgressEvent, Stage};
 use substrate_engine::{Engine, JournalStore, PortProbe, ReconcileOptions, RunOptions, Selector};
@@ -14,7 +15,7 @@ use substrate_fake::{Fake, Fault};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::lab::{Lab, name, parse};
+use super::lab::{Lab, engine, name, parse};
 
 fn shop(resources: &str) -> String {
     format!("name: shop\nresources:\n{resources}")
@@ -210,6 +211,27 @@ async fn drift_is_told_without_documents() {
     lab.fake.world().stop("web").await.unwrap();
     let drift = lab.engine.drift(&[name("shop")], &Selector::all()).await.unwrap();
     assert_eq!(drift[0].to_string(), "shop/web: running drifted to false, wanted true (update mends it)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_cache_still_keeps_hides_no_drift() {
+    // It tells nobody what others do, as Supervisor and Proxmox VE.
+    let silent = Capabilities::all().without(Operation::Watch, "nobody is told");
+    let fake = Arc::new(Fake::builder().name("fake").capabilities(silent).build());
+    let stack = Stack::standard(fake.clone(), &StackSettings::default()).unwrap();
+    let engine = engine(stack.substrate(), &JournalStore::memory()).await;
+    let text = shop(
+        "  - {type: storage, name: data}\n  - {type: compute, name: web, specs: {image: busybox:local}}",
+    );
+    let desired = parse(&engine, &text);
+    for _ in 0..2 {
+        assert!(engine.deploy(&desired, &RunOptions::default()).await.unwrap().is_done());
+    }
+    fake.world().stop("web").await.unwrap();
+    fake.delete_volume(&"data".parse().unwrap()).await.unwrap();
+    let drift = engine.drift(&[name("shop")], &Selector::all()).await.unwrap();
+    let told: Vec<String> = drift.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,6 @@ use std::time::Duration;
 use substrate_core::provider::Wait;
 use substrate_core::{InstanceName, InstanceState, ResourceUsage, Result, UsageCounters};
 use tokio::time::Instant;
-use virt::domain::Domain;
 use virt::sys;
 
 use super::LibvirtSubstrate;
@@ -17,32 +16,16 @@ use crate::error::Attempt;
 const COUNTED: u32 = sys::VIR_DOMAIN_STATS_CPU_TOTAL | sys::VIR_DOMAIN_STATS_INTERFACE;
 /// What that process tells, which on a busy host takes its time.
 const TOLD: u32 = sys::VIR_DOMAIN_STATS_BALLOON | sys::VIR_DOMAIN_STATS_BLOCK;
-/// A reading that took longer does not tell when it was taken: it is taken again, so often at most.
-const PROMPT: Duration = Duration::from_millis(50);
-const READINGS: usize = 4;
 /// Between the two readings that the first look at a machine takes.
 const FIRST_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The counters among the statistics, and what is known without comparing.
-fn counters(statistics: &Statistics) -> UsageCounters {
-    let mut counters = UsageCounters::now();
+/// The counters among the statistics that were asked for at this moment.
+fn counters(statistics: &Statistics, asked: Instant) -> UsageCounters {
+    let mut counters = UsageCounters::read_since(asked);
     counters.cpu_time = statistics.number("cpu.time").map(Duration::from_nanos);
     counters.received_bytes = sum(statistics, "net", "rx.bytes");
     counters.sent_bytes = sum(statistics, "net", "tx.bytes");
     counters
-}
-
-/// The counters of a machine with the moment of their reading: rates are as exact as that.
-fn read_counters(domain: &Domain) -> Result<UsageCounters> {
-    let mut left = READINGS;
-    loop {
-        let begun = Instant::now();
-        let counters = counters(&native::statistics(domain, COUNTED).attempt("measure the machine")?);
-        left -= 1;
-        if begun.elapsed() < PROMPT || left == 0 {
-            return Ok(counters);
-        }
-    }
 }
 
 /// A figure over all devices of a kind; not measured where there is none.
@@ -89,7 +72,9 @@ impl LibvirtSubstrate {
                 // belong to the run, which has an id of its own.
                 let uuid = domain.uuid_string().attempt("ask for the machine's UUID")?;
                 let run = format!("{uuid} {}", domain.id().unwrap_or(0));
-                let counters = read_counters(&domain)?;
+                let asked = Instant::now();
+                let counted = native::statistics(&domain, COUNTED).attempt("measure the machine")?;
+                let counters = counters(&counted, asked);
                 let statistics = native::statistics(&domain, TOLD).attempt("measure the machine")?;
                 Ok(Some((run, counters, statistics)))
             })
@@ -151,7 +136,7 @@ mod tests {
 
     #[test]
     fn processor_time_is_in_nanoseconds() {
-        let counters = counters(&Statistics::of([("cpu.time", 1_500_000_000)]));
+        let counters = counters(&Statistics::of([("cpu.time", 1_500_000_000)]), Instant::now());
         assert_eq!(counters.cpu_time, Some(Duration::from_millis(1500)));
     }
 }

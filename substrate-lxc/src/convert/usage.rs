@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use substrate_core::{ResourceUsage, UsageCounters};
+use tokio::time::Instant;
 
 use super::instance::{Interface, StateDocument};
 
-/// The counters of a reading; what the server could not read is below zero there, and `None` here.
-pub(crate) fn counters(state: &StateDocument) -> UsageCounters {
-    let mut counters = UsageCounters::now();
+/// The counters of a reading that was asked for at this moment; what the server could not read is below zero there, and
+/// `None` here.
+pub(crate) fn counters(state: &StateDocument, asked: Instant) -> UsageCounters {
+    let mut counters = UsageCounters::read_since(asked);
     // Zero is what a virtual machine without an agent shows.
     counters.cpu_time = positive(state.cpu.usage).map(Duration::from_nanos);
     if let Some(interfaces) = &state.network {
@@ -52,7 +54,7 @@ mod tests {
     fn counters_at_their_ends_are_no_reason_to_panic() {
         let most = serde_json::json!({"counters": {"bytes_received": i64::MAX, "bytes_sent": i64::MIN}});
         let state = state(serde_json::json!({"network": {"a": most, "b": most, "c": most}}));
-        let counters = counters(&state);
+        let counters = counters(&state, Instant::now());
         assert_eq!((counters.received_bytes, counters.sent_bytes), (Some(u64::MAX), Some(0)));
     }
 
@@ -66,7 +68,7 @@ mod tests {
                 "lo": {"type": "loopback", "counters": {"bytes_received": 5, "bytes_sent": 5}}
             }
         }));
-        let counters = counters(&state);
+        let counters = counters(&state, Instant::now());
         assert_eq!(counters.cpu_time, Some(Duration::from_nanos(6_636_184)));
         assert_eq!((counters.received_bytes, counters.sent_bytes), (Some(10), Some(20)));
         let usage = usage(&state);
@@ -76,7 +78,7 @@ mod tests {
     #[test]
     fn what_a_machine_without_agent_does_not_tell_is_not_zero() {
         let state = state(serde_json::json!({"cpu": {"usage": -1}, "memory": {"usage": 0}, "network": null}));
-        let counters = counters(&state);
+        let counters = counters(&state, Instant::now());
         assert_eq!((counters.cpu_time, counters.received_bytes), (None, None));
         assert_eq!(usage(&state), ResourceUsage::default());
     }

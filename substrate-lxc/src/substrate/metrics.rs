@@ -1,6 +1,7 @@
 //! What an instance uses.
 
 use substrate_core::{InstanceName, InstanceState, ResourceUsage, Result};
+use tokio::time::Instant;
 
 use super::LxcSubstrate;
 use super::lifecycle::missing;
@@ -18,6 +19,7 @@ impl LxcSubstrate {
                 ..ResourceUsage::default()
             });
         }
+        let asked = Instant::now();
         let state = match self.inside(&document.name).await {
             // On its way down at this moment: nothing can be measured.
             Err(error) if error.is_invalid_input() || error.is_internal() || error.is_conflict() => {
@@ -25,7 +27,7 @@ impl LxcSubstrate {
             }
             result => result?.ok_or_else(|| missing(&document.name))?,
         };
-        let rates = self.meter.record(document.id(), usage::counters(&state));
+        let rates = self.meter.record(document.id(), usage::counters(&state, asked));
         Ok(ResourceUsage {
             cpu_percent: rates.cpu_percent,
             network_rx_mbps: rates.network_rx_mbps,

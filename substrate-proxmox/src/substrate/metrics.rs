@@ -1,6 +1,7 @@
 //! What a guest uses: its state now, and the recorded averages where one look is not enough.
 
 use substrate_core::{InstanceName, InstanceState, ResourceUsage, Result, UsageCounters};
+use tokio::time::Instant;
 
 use super::ProxmoxSubstrate;
 use super::locate::guest_path;
@@ -12,6 +13,7 @@ const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 impl ProxmoxSubstrate {
     pub(super) async fn usage(&self, name: &InstanceName) -> Result<ResourceUsage> {
+        let asked = Instant::now();
         let guest = self.guest(name).await?;
         let id = guest.id();
         if !matches!(guest.state(), InstanceState::Running | InstanceState::Paused) {
@@ -22,7 +24,7 @@ impl ProxmoxSubstrate {
         let counters = UsageCounters {
             received_bytes: integer(&guest.status, "netin"),
             sent_bytes: integer(&guest.status, "netout"),
-            ..UsageCounters::now()
+            ..UsageCounters::read_since(asked)
         };
         let rates = self.meter.record(&id, counters);
         let mut usage = ResourceUsage {

@@ -1,6 +1,7 @@
 //! What a process uses, from `/proc`, where supervisord runs on this host.
 
 use substrate_core::{InstanceName, ResourceUsage, Result, UsageCounters};
+use tokio::time::Instant;
 
 use super::SupervisorSubstrate;
 use crate::client::Call;
@@ -39,11 +40,12 @@ impl SupervisorSubstrate {
         };
         // The next process of the name is another one: its counters begin anew.
         let id = format!("{} {:?}", found.address.namespec(), process.pid);
-        let at = UsageCounters::now();
-        let Some(usage) = blocking(move || Ok(usage_of(&process, pid))).await? else {
-            return Ok(ResourceUsage::default());
-        };
-        let rates = self.meter.record(&id, UsageCounters { cpu_time: Some(usage.cpu_time), ..at });
+        let read = blocking(move || {
+            let asked = Instant::now();
+            Ok(usage_of(&process, pid).map(|usage| (usage, UsageCounters::read_since(asked))))
+        });
+        let Some((usage, counters)) = read.await? else { return Ok(ResourceUsage::default()) };
+        let rates = self.meter.record(&id, UsageCounters { cpu_time: Some(usage.cpu_time), ..counters });
         #[allow(clippy::cast_precision_loss, reason = "a measurement needs no more than 52 bits")]
         let memory_mb = usage.resident_kib as f64 / 1024.0;
         Ok(ResourceUsage {

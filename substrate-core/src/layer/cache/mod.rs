@@ -1,6 +1,7 @@
 //! Answers reads from memory, and forgets in time.
 
 mod answer;
+mod fresh;
 mod store;
 
 use std::fmt;
@@ -21,6 +22,8 @@ use crate::layer::settings::CacheSettings;
 use crate::metrics::SubstrateMetrics;
 use crate::operation::{Operation, OperationGroup};
 
+pub use fresh::fresh;
+
 /// Keeps the answers of reads for a time on tokio's clock.
 ///
 /// * **Single flight**: any number of equal reads at once make one call. Its error is told to all who
@@ -29,6 +32,7 @@ use crate::operation::{Operation, OperationGroup};
 ///   it ends, whatever its result, also when it was dropped.
 /// * **Events**: fed with a substrate's native events ([`Cache::observe`]), it forgets what others changed;
 ///   after a gap it forgets everything.
+/// * **On demand**: what runs in [`fresh`] gets nothing that was kept before it began.
 /// * Each [`Instance`](crate::Instance) tells its age; [`Cache::age`] tells that of any other answer.
 ///
 /// Cloning gives another handle on the same cache.
@@ -171,7 +175,8 @@ impl Interceptor for Cache {
         if time_to_live.is_zero() {
             return next.run().await;
         }
-        let flight = self.store().flight(call, time_to_live, self.shared.settings.max_entries);
+        let flight =
+            self.store().flight(call, time_to_live, fresh::not_before(), self.shared.settings.max_entries);
         let Some(flight) = flight else { return next.run().await };
         if let Some(result) = self.landed(&flight) {
             return result;

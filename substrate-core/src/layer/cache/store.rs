@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::error::Error;
 use crate::instance::InstanceFilter;
 use crate::layer::cache::answer::Answer;
+use crate::layer::cache::fresh::Turn;
 use crate::layer::call::{Call, Target};
 use crate::name::InstanceName;
 use crate::operation::Operation;
@@ -17,10 +18,22 @@ use crate::operation::Operation;
 ///
 /// Everybody who asks for the same thing at the same time holds the same flight: the first fetches, the
 /// others wait for the lock and find the answer, or the error. When the first is dropped the next takes over.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Flight {
+    begun: Turn,
     pub(super) landed: OnceLock<(Result<Answer, Error>, Instant)>,
     pub(super) fetching: tokio::sync::Mutex<()>,
+}
+
+impl Flight {
+    fn begin() -> Self {
+        Self { begun: Turn::next(), landed: OnceLock::new(), fetching: tokio::sync::Mutex::default() }
+    }
+
+    fn is_usable(&self, time_to_live: Duration, not_before: Option<Turn>) -> bool {
+        self.landed.get().is_none_or(|(_, at)| at.elapsed() < time_to_live)
+            && not_before.is_none_or(|turn| self.begun > turn)
+    }
 }
 
 /// The flights by what they answer. An invalidation takes a flight out; who holds it still gets its answer,
@@ -33,22 +46,23 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// The flight for a call, fresh or begun now; nothing for a call that has no place here.
+    /// The flight for a call, one that is still good or one that begins now; nothing for a call that has no place here.
     pub(super) fn flight(
         &mut self,
         call: &Call<'_>,
         time_to_live: Duration,
+        not_before: Option<Turn>,
         capacity: usize,
     ) -> Option<Arc<Flight>> {
         if let Some(flight) = self.find(call)
-            && flight.landed.get().is_none_or(|(_, at)| at.elapsed() < time_to_live)
+            && flight.is_usable(time_to_live, not_before)
         {
             return Some(flight.clone());
         }
         if self.len() >= capacity {
             self.make_room();
         }
-        let flight = Arc::new(Flight::default());
+        let flight = Arc::new(Flight::begin());
         match call.target {
             Target::Selection(filter) => self.by_filter.insert(filter.clone(), flight.clone()),
             Target::Instance(name) => self.by_name.insert((call.operation, name.clone()), flight.clone()),

@@ -86,6 +86,36 @@ async fn an_own_change_is_seen_by_the_next_read_whatever_its_result() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn fresh_work_gets_nothing_that_was_kept_before_it_and_reads_the_same_thing_once() {
+    let source = source();
+    source.read().await;
+    assert_eq!(fresh(async { (source.read().await, source.read().await) }).await, (2, 2));
+    assert_eq!(source.read().await, 2, "what it read is kept for others");
+    assert_eq!(fresh(fresh(source.read())).await, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fresh_work_does_not_wait_for_a_read_that_was_under_way() {
+    let source = source();
+    let (in_read, finish_read) = (Notify::new(), Notify::new());
+    let slow_read = source.through(Operation::GetResourceLimits, || async {
+        let old = source.answer();
+        in_read.notify_one();
+        finish_read.notified().await;
+        Ok(old)
+    });
+    let fresh_read = async {
+        in_read.notified().await;
+        let value = fresh(source.read()).await;
+        finish_read.notify_one();
+        value
+    };
+    let (old, value) = tokio::join!(slow_read, fresh_read);
+    assert_eq!((old.unwrap().memory_mb, value), (Some(1), 2));
+    assert_eq!(source.read().await, 2, "the older answer takes nothing back");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_read_that_overlaps_a_change_is_not_kept() {
     let source = source();
     let (in_change, finish_change) = (Notify::new(), Notify::new());

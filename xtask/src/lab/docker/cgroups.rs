@@ -2,6 +2,7 @@
 //! lab knows processes that outlived their daemon as its own.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,12 +33,29 @@ pub fn clear(parent: &str) -> Result<()> {
     if !emptied {
         bail!("processes in the control group {parent} do not end");
     }
-    for root in &roots {
-        for group in groups(root) {
-            fs::remove_dir(&group).with_context(|| format!("cannot remove the group {}", group.display()))?;
+    // What was killed leaves its group a moment after it is no process any more.
+    let removed = until(Duration::from_secs(10), || {
+        let mut all = true;
+        for group in roots.iter().flat_map(|root| groups(root)) {
+            all &= remove(&group)?;
         }
+        Ok(all)
+    })?;
+    if !removed {
+        bail!("the control group {parent} stays busy, although nothing runs in it");
     }
     Ok(())
+}
+
+/// False while it is busy.
+fn remove(group: &Path) -> Result<bool> {
+    match fs::remove_dir(group) {
+        Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+        result => {
+            result.map(|()| true).with_context(|| format!("cannot remove the group {}", group.display()))
+        }
+    }
 }
 
 /// The groups at and below the root, children before their parents.
