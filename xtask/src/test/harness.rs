@@ -43,7 +43,7 @@ impl Failures {
     pub fn read(&mut self, line: &str) {
         if let Some(name) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" ----")) {
             self.current = Some(name.strip_suffix(" stdout").unwrap_or(name).to_owned());
-        } else if line == "failures:" || counts(line).is_some() {
+        } else if line == "failures:" || line == "stack backtrace:" || counts(line).is_some() {
             self.current = None;
         } else if let Some(name) = &self.current
             && !line.trim().is_empty()
@@ -153,9 +153,11 @@ mod tests {
     #[test]
     fn the_last_words_of_a_failed_test_are_read_in_both_harnesses() {
         let of_libtest = "test a::b ... FAILED\n\nfailures:\n\n---- a::b stdout ----\n\nthread 'a::b' panicked at a.rs:1:2:\n\
-                          boom\nnote: run with `RUST_BACKTRACE=1` environment variable\n\n\nfailures:\n    a::b\n\n\
+                          boom\nstack backtrace:\n   0: somewhere\nnote: run with `RUST_BACKTRACE=full`\n\n\nfailures:\n    a::b\n\n\
                           test result: FAILED. 0 passed; 1 failed; finished in 0.1s\nmore";
         assert_eq!(last_words(of_libtest, "a::b"), ["thread 'a::b' panicked at a.rs:1:2:", "boom"]);
+        let plain = "---- a::b stdout ----\n\nboom\nnote: run with `RUST_BACKTRACE=1` environment variable\n";
+        assert_eq!(last_words(plain, "a::b"), ["boom"]);
         let of_mimic =
             "failures:\n\n---- one ----\nfirst\n\n---- other ----\nsecond\n\nfailures:\n    one\n    other\n";
         assert_eq!(last_words(of_mimic, "one"), ["first"]);
