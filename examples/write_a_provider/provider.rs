@@ -57,7 +57,9 @@ impl Processes {
         let instances = lock(&self.instances);
         let by_id = || instances.values().find(|managed| managed.id == name.as_str());
         instances.get(name).or_else(by_id).cloned().ok_or_else(|| {
-            self.explain(operation, name, Error::not_found("no process of that name was created here"))
+            self.descriptor.about(operation, name)(Error::not_found(
+                "no process of that name was created here",
+            ))
         })
     }
 
@@ -81,10 +83,6 @@ impl Processes {
         fs::create_dir_all(&self.logs).map_err(|error| {
             Error::unavailable(format!("cannot make the folder {}: {error}", self.logs.display()))
         })
-    }
-
-    fn explain(&self, operation: Operation, name: &InstanceName, error: Error) -> Error {
-        error.with_operation(operation).with_substrate(self.descriptor.name.clone()).with_instance(name)
     }
 }
 
@@ -137,8 +135,8 @@ impl Substrate for Processes {
     }
 
     async fn create_instance(&self, config: &InstanceConfig) -> Result<Arc<Instance>> {
-        let explain = |error| self.explain(Operation::CreateInstance, &config.name, error);
-        self.validate_config(config).await.map_err(explain)?;
+        let explain = self.descriptor.about(Operation::CreateInstance, &config.name);
+        self.validate_config(config).await.map_err(&explain)?;
         let id = format!("{}-{}", std::process::id(), self.next.fetch_add(1, Ordering::Relaxed));
         let mut instances = lock(&self.instances);
         if instances.contains_key(&config.name) {
@@ -165,12 +163,12 @@ impl Substrate for Processes {
             self.folder()?;
             managed.start().await
         };
-        start.await.map_err(|error| self.explain(Operation::StartInstance, name, error))
+        start.await.map_err(self.descriptor.about(Operation::StartInstance, name))
     }
 
     async fn stop_instance(&self, name: &InstanceName, mode: StopMode) -> Result<()> {
         let (managed, _turn) = self.turn(Operation::StopInstance, name).await?;
-        let explain = |error| self.explain(Operation::StopInstance, name, error);
+        let explain = self.descriptor.about(Operation::StopInstance, name);
         if mode != StopMode::Force {
             managed.ask_to_end();
             if managed.ends_within(mode.grace()).await {
@@ -181,17 +179,17 @@ impl Substrate for Processes {
                 return Err(explain(error.with_outcome(Outcome::Rejected)));
             }
         }
-        managed.kill().await.map_err(explain)
+        managed.kill().await.map_err(&explain)
     }
 
     async fn delete_instance(&self, name: &InstanceName, force: bool) -> Result<()> {
         let (managed, _turn) = self.turn(Operation::DeleteInstance, name).await?;
-        let explain = |error| self.explain(Operation::DeleteInstance, name, error);
+        let explain = self.descriptor.about(Operation::DeleteInstance, name);
         if managed.runs() && !force {
             let error = Error::conflict("it is running").with_hint("stop it first, or delete with force");
             return Err(explain(error));
         }
-        managed.kill().await.map_err(explain)?;
+        managed.kill().await.map_err(&explain)?;
         lock(&self.instances).remove(&managed.config.name);
         // One that never ran has none.
         let _ = fs::remove_file(&managed.log);

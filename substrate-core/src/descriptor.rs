@@ -55,6 +55,32 @@ impl Descriptor {
         }
         .with_substrate(self.name.clone())
     }
+
+    /// What puts an error into the context of a call: the operation and the substrate's name.
+    pub fn context(self: &Arc<Self>, operation: Operation) -> impl Fn(Error) -> Error + use<> {
+        let descriptor = self.clone();
+        move |error| error.with_operation(operation).with_substrate(descriptor.name.clone())
+    }
+
+    /// Like [`context`](Self::context), of a call about one thing.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use substrate_core::{Capabilities, Descriptor, Error, InstanceKind, Operation};
+    /// # let kinds = [InstanceKind::Container];
+    /// let lab = Arc::new(Descriptor::new("docker", "lab", kinds, Capabilities::required_only()));
+    /// let answer: Result<(), Error> = Err(Error::unavailable("connection refused"));
+    /// let error = answer.map_err(lab.about(Operation::StartInstance, "web")).unwrap_err();
+    /// assert_eq!((error.operation(), error.substrate()), (Some(Operation::StartInstance), Some("lab")));
+    /// ```
+    pub fn about<S: AsRef<str>>(
+        self: &Arc<Self>,
+        operation: Operation,
+        subject: S,
+    ) -> impl Fn(Error) -> Error + use<S> {
+        let context = self.context(operation);
+        move |error| context(error).with_instance(&subject)
+    }
 }
 
 /// Where a provider keeps its [`Descriptor`]: replaced at connect, read at every call.
@@ -78,24 +104,14 @@ impl DescriptorCell {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(descriptor);
     }
 
-    /// What puts an error into the context of a call: the operation and the substrate's name.
-    ///
-    /// ```
-    /// # use substrate_core::{Capabilities, Descriptor, DescriptorCell, Error, Operation};
-    /// let cell = DescriptorCell::new(Descriptor::new("docker", "lab", [], Capabilities::required_only()));
-    /// let answer: Result<(), Error> = Err(Error::unavailable("connection refused"));
-    /// let error = answer.map_err(cell.about(Operation::StartInstance, "web")).unwrap_err();
-    /// assert_eq!((error.operation(), error.substrate()), (Some(Operation::StartInstance), Some("lab")));
-    /// ```
+    /// As [`Descriptor::context`].
     pub fn context(&self, operation: Operation) -> impl Fn(Error) -> Error + use<> {
-        let descriptor = self.get();
-        move |error| error.with_operation(operation).with_substrate(descriptor.name.clone())
+        self.get().context(operation)
     }
 
-    /// Like [`context`](Self::context), of a call about one thing.
+    /// As [`Descriptor::about`].
     pub fn about<S: AsRef<str>>(&self, operation: Operation, subject: S) -> impl Fn(Error) -> Error + use<S> {
-        let context = self.context(operation);
-        move |error| context(error).with_instance(&subject)
+        self.get().about(operation, subject)
     }
 }
 
