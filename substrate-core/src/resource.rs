@@ -139,7 +139,8 @@ impl UsageCounters {
     /// and late by a different time would make one busy core two.
     fn is_exact_since(&self, earlier: &Self) -> bool {
         let elapsed = self.at.saturating_duration_since(earlier.at);
-        !elapsed.is_zero() && (self.uncertainty + earlier.uncertainty) * 5 <= elapsed
+        let uncertainty = self.uncertainty.saturating_add(earlier.uncertainty);
+        !elapsed.is_zero() && uncertainty.saturating_mul(5) <= elapsed
     }
 
     /// The rates between an `earlier` reading and this one: not measured where their moments are too uncertain for the
@@ -286,7 +287,8 @@ mod tests {
         meter.record("a", late);
         let prompt = |milliseconds| counters(begin + Duration::from_millis(milliseconds), milliseconds, 0);
         assert_eq!(meter.record("a", prompt(600)), UsageRates::default(), "it would be 150 %");
-        assert_eq!(meter.record("a", prompt(700)).cpu_percent, Some(100.0), "against the exact one");
+        let percent = meter.record("a", prompt(700)).cpu_percent.map(f64::round);
+        assert_eq!(percent, Some(100.0), "against the exact one");
     }
 
     #[tokio::test(start_paused = true)]
@@ -297,7 +299,8 @@ mod tests {
             uncertainty: Duration::from_millis(100),
             ..counters(begin + Duration::from_millis(milliseconds), milliseconds, 0)
         };
-        let rates = [0, 300, 600, 900, 1_200].map(|moment| meter.record("a", late(moment)).cpu_percent);
+        let rates = [0, 300, 600, 900, 1_200]
+            .map(|moment| meter.record("a", late(moment)).cpu_percent.map(f64::round));
         assert_eq!(rates, [None, None, None, None, Some(100.0)]);
     }
 
