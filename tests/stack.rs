@@ -23,7 +23,10 @@ fn name() -> InstanceName {
 }
 
 async fn running(settings: StackSettings) -> (Fake, Stack, Arc<dyn Substrate>) {
-    let fake = Fake::new("fake");
+    running_on(Fake::new("fake"), settings).await
+}
+
+async fn running_on(fake: Fake, settings: StackSettings) -> (Fake, Stack, Arc<dyn Substrate>) {
     let stack = Stack::standard(Arc::new(fake.clone()), &settings).unwrap();
     let substrate = stack.substrate();
     substrate.connect().await.unwrap();
@@ -46,6 +49,17 @@ async fn what_others_change_is_seen_although_answers_are_kept() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(substrate.get_instance(&name()).await.unwrap().state, InstanceState::Running);
     fake.world().stop(&name()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(substrate.get_instance(&name()).await.unwrap().state, InstanceState::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_sees_what_others_change_although_nobody_tells_it() {
+    let silent = Capabilities::all().without(Operation::Watch, "nobody is told");
+    let (fake, _stack, substrate) = running_on(Fake::builder().capabilities(silent).build(), keeping()).await;
+    assert_eq!(substrate.get_instance(&name()).await.unwrap().state, InstanceState::Running);
+    fake.world().stop(&name()).await.unwrap();
+    assert_eq!(substrate.get_instance(&name()).await.unwrap().state, InstanceState::Running, "it is kept");
     substrate.wait_for_state(&name(), InstanceState::Stopped, Duration::from_secs(10)).await.unwrap();
 }
 

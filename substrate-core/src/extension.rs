@@ -9,6 +9,7 @@ use futures_util::{StreamExt, stream};
 use crate::error::{Error, Result};
 use crate::instance::{Instance, InstanceState, StopMode};
 use crate::instance_config::{InstanceConfig, InstanceTemplate};
+use crate::layer::fresh;
 use crate::log::{LogLine, LogOptions};
 use crate::name::InstanceName;
 use crate::operation::Operation;
@@ -102,7 +103,8 @@ pub trait SubstrateExt: Substrate {
         }
     }
 
-    /// Waits until an instance satisfies `condition`, by looking at it at growing intervals (20 ms to 1 s).
+    /// Waits until an instance satisfies `condition`, by looking at it at growing intervals (20 ms to 1 s), past any
+    /// cache.
     ///
     /// # Errors
     /// `Timeout`, telling the state it was last in; those of [`Substrate::get_instance`].
@@ -113,7 +115,7 @@ pub trait SubstrateExt: Substrate {
         let deadline = tokio::time::Instant::now() + timeout;
         let mut pause = Duration::from_millis(20);
         loop {
-            let instance = self.get_instance(name).await?;
+            let instance = fresh(self.get_instance(name)).await?;
             if condition(&instance) {
                 return Ok(instance);
             }

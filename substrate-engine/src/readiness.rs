@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use substrate_core::layer::fresh;
 use substrate_core::{
     Command, Error, Feature, Instance, InstanceName, InstanceState, LogOptions, Operation, Result, Substrate,
 };
@@ -122,7 +123,7 @@ async fn look(
     probe: &dyn PortProbe,
     until: Instant,
 ) -> Result<Seen> {
-    let instance = substrate.get_instance(name).await?;
+    let instance = fresh(substrate.get_instance(name)).await?;
     check_up(&instance)?;
     match &readiness.condition {
         Condition::Health => Ok(match (instance.state, health_of(&instance)) {
@@ -179,7 +180,7 @@ async fn wait_for_line(
             last = "no line of its log says so".to_owned();
         }
         // A log ends with its instance.
-        check_up(&*substrate.get_instance(name).await?)?;
+        check_up(&*fresh(substrate.get_instance(name)).await?)?;
         Err(Error::unavailable("its log ended while it was read").with_instance(name))
     };
     match timeout_at(deadline, reading).await {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
+use substrate_core::layer::fresh;
 use substrate_core::{Error, InstanceName, InstanceState, Result, Substrate};
 
 use super::Running;
@@ -80,7 +81,7 @@ impl Running<'_> {
 
 /// Whether directives can be carried out on an instance at all.
 pub(crate) async fn is_running(substrate: &dyn Substrate, name: &InstanceName) -> Result<bool> {
-    match substrate.get_instance(name).await {
+    match fresh(substrate.get_instance(name)).await {
         Ok(instance) => Ok(instance.state == InstanceState::Running),
         Err(error) if error.is_not_found() => Ok(false),
         Err(error) => Err(error),
