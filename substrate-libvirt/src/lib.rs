@@ -41,8 +41,7 @@
 //! # What is special about libvirt
 //!
 //! * **It needs the C library** libvirt (6.0 or newer) to be built and run: `apt-get install libvirt-dev pkg-config` on
-//!   Debian, `dnf install libvirt-devel pkgconf` on Fedora. A build that says that `libvirt.pc` needs to be installed, as
-//!   the binding below this crate does, means that package.
+//!   Debian, `dnf install libvirt-devel pkgconf` on Fedora. A build without it ends with these words.
 //! * **Images** are volumes of a storage pool, or names that the settings give to a volume with a kernel to boot
 //!   directly. A machine's disk holds what differs from its image, unless the option `disk` asks for a copy. Images are
 //!   not fetched from anywhere.

@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use crate::build_packages;
 use crate::command::{command, output, run, shown};
 use crate::lab::cache_directory;
+use crate::missing_library;
 use crate::workspace::Workspace;
 
 const FACADE: &str = "substrates";
@@ -19,17 +20,18 @@ const CARGO_DENY_VERSION: &str = "0.20.2";
 pub fn execute(workspace: &Workspace) -> Result<()> {
     build_packages::ensure()?;
     let mut failed = Vec::new();
-    let mut step = |command: &mut Command| {
-        println!("check: {}", title(command));
+    let mut judge = |title: String, check: &mut dyn FnMut() -> Result<()>| {
+        println!("check: {title}");
         let start = Instant::now();
-        match run(command) {
+        match check() {
             Ok(()) => println!("check: done in {:.0} s", start.elapsed().as_secs_f64()),
             Err(error) => {
                 println!("check: FAILED: {error:#}");
-                failed.push(title(command));
+                failed.push(title);
             }
         }
     };
+    let mut step = |command: &mut Command| judge(title(command), &mut || run(command));
     step(workspace.cargo().args(["fmt", "--all", "--check"]));
     for arguments in clippy_runs(workspace)? {
         step(workspace.cargo().arg("clippy").args(arguments).args(["--quiet", "--", "-D", "warnings"]));
@@ -40,6 +42,9 @@ pub fn execute(workspace: &Workspace) -> Result<()> {
     // Advisories are left out: they come from the network and change while the code does not.
     let mut deny = command(&cargo_deny()?.display().to_string());
     step(deny.current_dir(workspace.root()).args(["check", "bans", "licenses", "sources"]));
+    judge("a missing C library is told by its package".to_owned(), &mut || {
+        missing_library::is_told(workspace)
+    });
     if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join("; ")) }
 }
 

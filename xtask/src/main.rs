@@ -6,6 +6,7 @@ mod checks;
 mod command;
 mod lab;
 mod matrix;
+mod missing_library;
 mod pages;
 mod report;
 mod test;
