@@ -53,8 +53,8 @@ pub struct LibvirtConfig {
     /// running machines does not change.
     pub live_memory_mb: Option<u64>,
     /// Whether the hypervisor's host can limit bandwidth [default: `false`]. Its kernel needs queues in one direction
-    /// (`sch_htb`) and policing in the other (`sch_ingress`, `cls_u32`, `act_police`), which libvirt does not tell: a
-    /// machine with such a bound does not start where they are missing.
+    /// (`sch_htb`, `sch_sfq`, `cls_fw`) and policing in the other (`sch_ingress`, `cls_u32`, `act_police`), which libvirt
+    /// does not tell: a machine with such a bound does not start where they are missing.
     pub bandwidth_limits: bool,
     /// Where new snapshots are kept [default: `internal`].
     pub snapshots: SnapshotForm,

@@ -13,6 +13,8 @@
 #[path = "live/lab.rs"]
 mod lab;
 
+#[path = "live/bandwidth.rs"]
+mod bandwidth;
 #[path = "live/block.rs"]
 mod block;
 #[path = "live/commands.rs"]

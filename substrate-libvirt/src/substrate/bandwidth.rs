@@ -62,8 +62,8 @@ pub(super) fn explained(error: Error) -> Error {
         return error;
     }
     Error::unsupported(error.message()).with_outcome(error.outcome()).with_hint(
-        "the host's kernel lacks a part of its traffic control (sch_htb, sch_ingress, cls_u32, act_police): load it, or \
-         leave `bandwidth_limits` off",
+        "the host's kernel lacks a part of its traffic control (sch_htb, sch_sfq, cls_fw, sch_ingress, cls_u32, \
+         act_police): load it, or leave `bandwidth_limits` off",
     )
 }
 

@@ -2,15 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use substrate_core::{InstanceName, Substrate};
 use substrate_libvirt::BlockLimits;
 use virt::sys;
 
-use crate::lab::{Lab, raw};
-
-fn document(lab: &Lab, name: &InstanceName, flags: u32) -> String {
-    raw(&lab.uri).lookup_domain_by_name(name.as_str()).unwrap().xml_desc(flags).unwrap()
-}
+use crate::lab::Lab;
 
 #[tokio::test]
 #[ignore = "live: libvirt"]
@@ -27,7 +22,7 @@ async fn a_bound_of_a_disk_holds_at_once_and_from_the_next_start_on() {
     // Four mebibytes at half of one per second; the first tenth of a second's worth comes at once.
     assert!(begin.elapsed() >= Duration::from_secs(6), "{:?}", begin.elapsed());
     for flags in [0, sys::VIR_DOMAIN_XML_INACTIVE] {
-        let document = document(&lab, &config.name, flags);
+        let document = lab.document(&config.name, flags);
         assert!(document.contains("<total_bytes_sec>524288</total_bytes_sec>"), "{document}");
     }
     assert_eq!(lab.libvirt.block_limits(&config.name).await.unwrap(), limits);
@@ -35,13 +30,13 @@ async fn a_bound_of_a_disk_holds_at_once_and_from_the_next_start_on() {
         .set_block_limits(&config.name, &BlockLimits::default().with_bytes_per_second_apart(0, 1 << 20))
         .await
         .unwrap();
-    let apart = document(&lab, &config.name, 0);
+    let apart = lab.document(&config.name, 0);
     assert!(apart.contains("<write_bytes_sec>1048576<") && !apart.contains("total_bytes"), "{apart}");
     lab.libvirt
         .set_block_limits(&config.name, &BlockLimits::default().with_bytes_per_second(0))
         .await
         .unwrap();
-    assert!(!document(&lab, &config.name, 0).contains("bytes_sec"));
+    assert!(!lab.document(&config.name, 0).contains("bytes_sec"));
 }
 
 #[tokio::test]
@@ -54,35 +49,7 @@ async fn a_machine_begins_with_the_bounds_of_its_options_and_its_seed_has_none()
         .with_cloud_init(substrate_core::CloudInit::new("#cloud-config\n"))
         .with_option("block_limits", bounds);
     lab.running(&config).await;
-    let document = document(&lab, &config.name, 0);
+    let document = lab.document(&config.name, 0);
     assert_eq!(document.matches("<write_iops_sec>4000</write_iops_sec>").count(), 1, "{document}");
     assert_eq!(lab.run(&config.name, &["echo", "up"]).await, "up\n");
-}
-
-// What the kernel of this host cannot do is found at the start; the definition is the same everywhere.
-#[tokio::test]
-#[ignore = "live: libvirt"]
-async fn a_bound_of_bandwidth_is_defined_for_every_interface_of_a_machine() {
-    let lab = Lab::with(|settings| settings.with_bandwidth_limits(true)).await;
-    let network = substrate_core::NetworkSpec::new(format!("{}-net", lab.prefix).parse().unwrap())
-        .with_subnet("10.211.9.0/24");
-    lab.libvirt.create_network(&network).await.unwrap();
-    let mut config =
-        lab.config("bound").with_network(substrate_core::NetworkConfig::new(network.name.clone()));
-    config.limits.network_mbps = Some(80.0);
-    let error =
-        lab.libvirt.create_instance(&lab.config("bare").with_limits(config.limits)).await.unwrap_err();
-    assert!(error.is_invalid_input(), "{error}");
-    lab.libvirt.create_instance(&config).await.unwrap();
-    let defined = || document(&lab, &config.name, sys::VIR_DOMAIN_XML_INACTIVE);
-    assert!(defined().contains("<inbound average='10000'/>"), "{}", defined());
-    let change = substrate_core::ResourceLimits { network_mbps: Some(8.0), ..Default::default() };
-    lab.libvirt.set_resource_limits(&config.name, &change).await.unwrap();
-    assert!(defined().contains("<outbound average='1000'/>"), "{}", defined());
-    if let Err(error) = lab.libvirt.start_instance(&config.name).await {
-        assert!(
-            error.is_unsupported() && error.hint().is_some_and(|hint| hint.contains("sch_htb")),
-            "{error:?}"
-        );
-    }
 }

@@ -79,6 +79,11 @@ impl Lab {
         self.config(suffix).with_option("kernel_arguments", format!("{} {words}", kernel_arguments()))
     }
 
+    /// The definition of a machine; with flag 0 as it runs.
+    pub(crate) fn document(&self, name: &InstanceName, flags: u32) -> String {
+        raw(&self.uri).lookup_domain_by_name(name.as_str()).unwrap().xml_desc(flags).unwrap()
+    }
+
     pub(crate) async fn running(&self, config: &InstanceConfig) -> Arc<Instance> {
         self.libvirt.create_instance(config).await.unwrap();
         self.libvirt.start_instance(&config.name).await.unwrap();

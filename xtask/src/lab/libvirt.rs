@@ -5,6 +5,7 @@
 mod daemon;
 mod guest;
 mod newer;
+mod traffic_control;
 
 use std::path::{Path, PathBuf};
 

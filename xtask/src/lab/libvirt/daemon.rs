@@ -14,6 +14,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::guest::{Guest, VOLUME};
+use super::traffic_control::{self, TrafficControl};
 use crate::command::{command, output, quoted, run};
 use crate::lab::mounts::mounted;
 use crate::lab::process::{ProcessId, all_with_arguments, tail};
@@ -42,6 +43,7 @@ pub struct Daemon {
     home: PathBuf,
     /// A folder with programs to use in the place of the machine's own.
     programs: Option<PathBuf>,
+    traffic_control: Option<TrafficControl>,
 }
 
 /// The processes that hold the name spaces: the one that made them, and the first one inside.
@@ -53,13 +55,24 @@ struct Record {
 
 impl Daemon {
     pub fn new(name: &'static str, lab: &Path) -> Self {
-        Self { name, home: lab.join(name), programs: None }
+        Self { name, home: lab.join(name), programs: None, traffic_control: None }
     }
 
     /// Runs programs that were unpacked into a folder.
     pub fn with_programs(mut self, root: &Path) -> Self {
         self.programs = Some(root.to_owned());
         self
+    }
+
+    /// Has what it asks the host's traffic control written down instead of done.
+    pub fn with_recorded_traffic_control(mut self) -> Self {
+        self.traffic_control = Some(TrafficControl::new(&self.home));
+        self
+    }
+
+    /// Where that is written.
+    pub fn recorded_traffic_control(&self) -> Option<&Path> {
+        self.traffic_control.as_ref().map(TrafficControl::folder)
     }
 
     pub fn name(&self) -> &'static str {
@@ -157,6 +170,9 @@ impl Daemon {
             fs::copy(&file, &place)?;
             fs::set_permissions(&place, fs::Permissions::from_mode(0o644))?;
         }
+        if let Some(traffic_control) = &self.traffic_control {
+            traffic_control.prepare()?;
+        }
         fs::write(self.no_kvm(), "")?;
         fs::set_permissions(self.no_kvm(), fs::Permissions::from_mode(0o000))?;
         Ok(())
@@ -221,6 +237,10 @@ impl Daemon {
             // Modules of both versions in one folder would be loaded by the one daemon.
             script.push_str(&format!("for folder in {}/*/libvirt; do\n", inside("/usr/lib")));
             script.push_str(&format!("    mount --bind \"$folder\" \"${{folder#{}}}\"\ndone\n", inside("")));
+        }
+        if let Some(traffic_control) = &self.traffic_control {
+            let program = quoted(&traffic_control.program().display().to_string());
+            script.push_str(&format!("mount --bind {program} {}\n", traffic_control::SYSTEM));
         }
         for (folder, system) in FOLDERS {
             script.push_str(&format!("mkdir -p {system}\nmount --bind {} {system}\n", home(folder)));

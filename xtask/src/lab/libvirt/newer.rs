@@ -47,7 +47,7 @@ impl NewerLibvirtServer {
         let guest_cache = lab.join("libvirt-guest");
         let programs = lab.join("libvirt-new-programs");
         Self {
-            daemon: Daemon::new(NAME, lab).with_programs(&programs),
+            daemon: Daemon::new(NAME, lab).with_programs(&programs).with_recorded_traffic_control(),
             guest: Guest::new(&guest_cache),
             guest_cache,
             programs,
@@ -110,6 +110,10 @@ impl Server for NewerLibvirtServer {
     fn environment(&self) -> Result<Vec<(String, String)>> {
         let mut variables = guest_environment();
         variables.push(("SUBSTRATES_LAB_LIBVIRT_NEW".to_owned(), self.daemon.uri()));
+        if let Some(folder) = self.daemon.recorded_traffic_control() {
+            let name = "SUBSTRATES_LAB_LIBVIRT_NEW_TRAFFIC_CONTROL";
+            variables.push((name.to_owned(), folder.display().to_string()));
+        }
         Ok(variables)
     }
 
