@@ -4,6 +4,8 @@
 //! implementation per process. Registered after a connection was opened, that connection never tells anything and is
 //! cut off by its keepalive timer: so this comes before every other call.
 
+mod polled;
+
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -22,8 +24,8 @@ enum Owner {
 static OWNER: Mutex<Owner> = Mutex::new(Owner::Nobody);
 
 /// Tells this crate that the program runs libvirt's event loop itself: it has registered an implementation and
-/// runs it on a thread of its own. Without this, a thread is started with the first connection and runs libvirt's
-/// default loop as long as the process lives.
+/// runs it on a thread of its own. Without this, a thread is started with the first connection and runs a loop as
+/// long as the process lives.
 ///
 /// Idempotent. To be called before the first connection of this crate.
 ///
@@ -47,19 +49,12 @@ pub(super) fn ensure() -> Result<()> {
     }
     // Or the library prints every error on the program's standard error.
     virt::error::clear_error_callback();
-    virt::event::event_register_default_impl()
-        .map_err(|error| Error::internal(format!("libvirt's event loop cannot be registered: {error}")))?;
+    let run = polled::register()
+        .map_err(|error| Error::internal("libvirt's event loop cannot be made").with_source(error))?;
     thread::Builder::new()
         .name("libvirt-events".to_owned())
-        .spawn(|| {
-            loop {
-                // One round: sleeps until something happens. A failure concerns that round only.
-                if virt::event::event_run_default_impl().is_err() {
-                    thread::yield_now();
-                }
-            }
-        })
-        .map_err(|error| Error::internal(format!("no thread for libvirt's event loop: {error}")))?;
+        .spawn(run)
+        .map_err(|error| Error::internal("no thread for libvirt's event loop").with_source(error))?;
     *owner = Owner::Ours;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use substrate_core::{Error, Instance, InstanceFilter, InstanceName, InstanceState, Result};
 use virt::connect::Connect;
@@ -142,18 +143,20 @@ impl LibvirtSubstrate {
     }
 }
 
-/// From so many on two threads ask: each document is a question of its own, and the server answers several at a time.
-const MANY: usize = 32;
+/// So many are asked for one after the other, which tells how far away the server is.
+const FIRST: usize = 8;
+/// From this on it is the way that takes the time of an answer, and not the server: several ask at once. A server on this
+/// machine takes a tenth of it, and has to share its processors with whoever asks.
+const FAR: Duration = Duration::from_millis(1);
+/// One below the server's usual limit per connection.
+const ASKERS: usize = 4;
 
-/// Each of these domains that is wanted.
-fn all_listed(
-    domains: &[Domain],
-    listed: &(impl Fn(&Domain) -> Result<Option<Arc<Instance>>> + Sync),
+/// Each of these domains that is wanted. Each document is a question of its own.
+fn all_listed<D: Sync>(
+    domains: &[D],
+    listed: &(impl Fn(&D) -> Result<Option<Arc<Instance>>> + Sync),
 ) -> Result<Vec<Arc<Instance>>> {
-    let (here, there) =
-        domains.split_at(if domains.len() < MANY { domains.len() } else { domains.len() / 2 });
-    let of = |part: &[Domain]| {
-        let mut instances = Vec::with_capacity(part.len());
+    let add = |instances: &mut Vec<Arc<Instance>>, part: &[D]| {
         for domain in part {
             match listed(domain) {
                 Ok(instance) => instances.extend(instance),
@@ -162,18 +165,41 @@ fn all_listed(
                 Err(error) => return Err(error),
             }
         }
-        Ok(instances)
+        Ok(())
     };
-    if there.is_empty() {
-        return of(here);
+    let mut instances = Vec::with_capacity(domains.len());
+    let (first, rest) = domains.split_at(domains.len().min(FIRST));
+    let begin = Instant::now();
+    add(&mut instances, first)?;
+    if rest.is_empty() || begin.elapsed() < FAR * FIRST as u32 {
+        add(&mut instances, rest)?;
+        return Ok(instances);
     }
     std::thread::scope(|scope| {
-        let helper = std::thread::Builder::new().name("libvirt-list".to_owned());
-        let Ok(other) = helper.spawn_scoped(scope, || of(there)) else { return of(domains) };
-        let mut instances = of(here)?;
-        let others =
-            other.join().map_err(|_| Error::internal("a thread that listed machines ended abnormally"))?;
-        instances.extend(others?);
+        let mut parts = rest.chunks(rest.len().div_ceil(ASKERS));
+        let here = parts.next().unwrap_or_default();
+        let ask = |part| {
+            let mut instances = Vec::new();
+            add(&mut instances, part).map(|()| instances)
+        };
+        // A part that gets no thread is asked for here.
+        let there: Vec<_> = parts
+            .map(|part| {
+                let helper = std::thread::Builder::new().name("libvirt-list".to_owned());
+                helper.spawn_scoped(scope, move || ask(part)).map_err(|_| part)
+            })
+            .collect();
+        add(&mut instances, here)?;
+        for asked in there {
+            match asked {
+                Err(part) => add(&mut instances, part)?,
+                Ok(helper) => instances.extend(
+                    helper
+                        .join()
+                        .map_err(|_| Error::internal("a thread that listed machines ended abnormally"))??,
+                ),
+            }
+        }
         Ok(instances)
     })
 }
@@ -199,4 +225,59 @@ fn listed(
     let text = domain.xml_desc(sys::VIR_DOMAIN_XML_INACTIVE).attempt("describe the machine")?;
     let instance = readings.of(uuid, text, state)?;
     Ok(filter.matches(&instance).then_some(instance))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::sync::Mutex;
+    use std::thread::{self, ThreadId};
+
+    use substrate_core::InstanceKind;
+
+    use super::*;
+
+    fn instance(number: usize) -> Option<Arc<Instance>> {
+        let name = InstanceName::new(format!("machine-{number}")).unwrap();
+        let (id, kind) = (number.to_string(), InstanceKind::VirtualMachine);
+        Some(Arc::new(Instance::new(id, name, kind, InstanceState::Running)))
+    }
+
+    #[test]
+    fn a_server_far_away_is_asked_by_several_at_once_and_every_answer_counts() {
+        let threads: Mutex<HashSet<ThreadId>> = Mutex::default();
+        let numbers: Vec<usize> = (0..50).collect();
+        let all = all_listed(&numbers, &|number| {
+            threads.lock().unwrap().insert(thread::current().id());
+            thread::sleep(2 * FAR);
+            match number % 10 {
+                3 => Err(Error::not_found("it went")),
+                4 => Ok(None),
+                _ => Ok(instance(*number)),
+            }
+        });
+        let mut names: Vec<String> = all.unwrap().iter().map(|one| one.id.clone()).collect();
+        names.sort_unstable_by_key(|name| name.parse::<usize>().unwrap());
+        let expected = numbers.iter().filter(|number| ![3, 4].contains(&(*number % 10)));
+        assert_eq!(names, expected.map(usize::to_string).collect::<Vec<_>>());
+        assert_eq!(threads.lock().unwrap().len(), ASKERS);
+    }
+
+    #[test]
+    fn one_that_cannot_be_described_fails_the_list_whoever_asks_for_it() {
+        for pause in [Duration::ZERO, 2 * FAR] {
+            for broken in [0, 20, 49] {
+                let numbers: Vec<usize> = (0..50).collect();
+                let all = all_listed(&numbers, &|number| {
+                    thread::sleep(pause);
+                    if *number == broken {
+                        Err(Error::protocol("a torn document"))
+                    } else {
+                        Ok(instance(*number))
+                    }
+                });
+                assert!(all.unwrap_err().is_protocol(), "{broken}");
+            }
+        }
+    }
 }
