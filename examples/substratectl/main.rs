@@ -23,12 +23,16 @@ mod terminal;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
 use crate::arguments::{Arguments, Command};
 use crate::ending::Ending;
 use crate::output::Output;
+
+/// How long threads are waited for in the end.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -42,8 +46,9 @@ fn main() -> ExitCode {
         Err(error) => return Ending::from(error).report(format),
     };
     let ended = runtime.block_on(run(arguments));
-    // Not waited for: a thread may be reading a terminal on which nobody types.
-    runtime.shutdown_background();
+    // Threads end before the process does: the C library of a provider may not be used while it is torn down. Not waited
+    // for without end: one may be reading a terminal on which nobody types.
+    runtime.shutdown_timeout(PATIENCE);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(ending) => ending.report(format),

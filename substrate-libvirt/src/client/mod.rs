@@ -203,15 +203,15 @@ impl Client {
 
 impl Drop for Client {
     /// Closing is a call of the library too, and may have to wait for the server: never on the async runtime, where
-    /// handles are dropped.
+    /// handles are dropped. It belongs to the runtime all the same, which waits for it in its own end: a thread that is
+    /// in the library while the process ends finds it half torn down.
     fn drop(&mut self) {
         let open: Vec<Arc<Connection>> = [&self.look, &self.change, &self.agent]
             .into_iter()
             .filter_map(|slot| slot.connection.lock().unwrap_or_else(PoisonError::into_inner).take())
             .collect();
-        if !open.is_empty() {
-            // Without a thread to be had they are closed here after all.
-            let _ = std::thread::Builder::new().name("libvirt-close".to_owned()).spawn(move || drop(open));
+        if let (false, Ok(runtime)) = (open.is_empty(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn_blocking(move || drop(open));
         }
     }
 }

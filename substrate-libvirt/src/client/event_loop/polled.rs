@@ -2,8 +2,8 @@
 //!
 //! libvirt has a default loop, and every call of a remote connection changes that loop three times from another thread:
 //! the socket is taken out, put back, and the keepalive timer begins anew. There each change wakes the loop's thread, which
-//! makes a call half as slow again on a small machine. Here a descriptor changes in the kernel's queue, which nobody
-//! is woken for, and a timer that moves away wakes nobody either.
+//! takes a quarter of a call's time on a machine with two processors. Here a descriptor changes in the kernel's queue,
+//! which nobody is woken for, and a timer that moves away wakes nobody either.
 
 #![allow(unsafe_code, reason = "what libvirt gives are C functions, with a pointer each")]
 
