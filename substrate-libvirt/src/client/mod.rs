@@ -271,4 +271,20 @@ mod tests {
         assert!(client.look(|_| Ok(())).await.is_err());
         assert!(!client.is_connected());
     }
+
+    /// What a callback is called with leads to the hub.
+    #[tokio::test]
+    async fn a_connection_that_closed_leaves_nothing_that_was_registered_on_it() {
+        let client = Client::new("test:///default", Duration::from_secs(10));
+        client.look(|_| Ok(())).await.unwrap();
+        let hub = Arc::clone(&client.hub);
+        assert_eq!(Arc::weak_count(&hub), 1);
+        drop(client);
+        let released = async {
+            while Arc::weak_count(&hub) > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), released).await.unwrap();
+    }
 }

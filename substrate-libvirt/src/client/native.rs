@@ -36,11 +36,13 @@ pub(crate) enum NativeEvent {
 /// Where events go. Called on the thread of the event loop: it must not block.
 pub(crate) type Sink = dyn Fn(NativeEvent) + Send + Sync;
 
+/// What a callback is called with. Counted: the library has a reference of its own, which it gives back by
+/// [`release`].
 struct Opaque(Arc<Sink>);
 
 impl Opaque {
-    fn into_raw(sink: &Arc<Sink>) -> *mut c_void {
-        Box::into_raw(Box::new(Self(Arc::clone(sink)))).cast()
+    fn lend(self: &Arc<Self>) -> *mut c_void {
+        Arc::into_raw(Arc::clone(self)).cast_mut().cast()
     }
 }
 
@@ -51,7 +53,7 @@ unsafe fn deliver(opaque: *mut c_void, event: NativeEvent) {
 }
 
 unsafe extern "C" fn release(opaque: *mut c_void) {
-    drop(unsafe { Box::from_raw(opaque.cast::<Opaque>()) });
+    drop(unsafe { Arc::from_raw(opaque.cast_const().cast::<Opaque>()) });
 }
 
 unsafe fn text(string: *const c_char) -> String {
@@ -130,10 +132,11 @@ unsafe extern "C" fn on_close(_: sys::virConnectPtr, reason: c_int, opaque: *mut
 
 /// What was registered on a connection. It has to be taken off before the connection can close: each callback
 /// holds a reference to it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Callbacks {
     events: Vec<c_int>,
-    close: bool,
+    /// Not the events' own, so that its count tells whether the library still has it.
+    close: Option<Arc<Opaque>>,
 }
 
 /// Registers for everything that a watch tells. Kinds that the driver does not have are left out; without
@@ -158,8 +161,9 @@ pub(crate) fn register(connect: &Connect, sink: &Arc<Sink>) -> Result<Callbacks,
             (sys::VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, Some(transmute::<Metadata, Generic>(on_metadata))),
         ]
     };
+    let shared = Arc::new(Opaque(Arc::clone(sink)));
     for (kind, callback) in kinds {
-        let opaque = Opaque::into_raw(sink);
+        let opaque = shared.lend();
         let id = unsafe {
             sys::virConnectDomainEventRegisterAny(
                 connect.as_ptr(),
@@ -181,15 +185,15 @@ pub(crate) fn register(connect: &Connect, sink: &Arc<Sink>) -> Result<Callbacks,
             return Err(error);
         }
     }
-    let opaque = Opaque::into_raw(sink);
+    let close = Arc::new(Opaque(Arc::clone(sink)));
+    let opaque = close.lend();
     let registered = unsafe {
         sys::virConnectRegisterCloseCallback(connect.as_ptr(), Some(on_close), opaque, Some(release))
     };
-    // A driver within this process has no connection that could close.
     if registered < 0 {
         unsafe { release(opaque) };
     } else {
-        callbacks.close = true;
+        callbacks.close = Some(close);
     }
     Ok(callbacks)
 }
@@ -199,8 +203,12 @@ pub(crate) fn deregister(connect: &Connect, callbacks: &mut Callbacks) {
     for id in callbacks.events.drain(..) {
         unsafe { sys::virConnectDomainEventDeregisterAny(connect.as_ptr(), id) };
     }
-    if std::mem::take(&mut callbacks.close) {
-        unsafe { sys::virConnectUnregisterCloseCallback(connect.as_ptr(), Some(on_close)) };
+    let Some(close) = callbacks.close.take() else { return };
+    let taken_off = unsafe { sys::virConnectUnregisterCloseCallback(connect.as_ptr(), Some(on_close)) } == 0;
+    // A driver within this process has no connection that could close: it answers that it registered, keeps nothing
+    // and gives nothing back. Where taking it off failed, the library gives it back when the connection ends.
+    if taken_off && Arc::strong_count(&close) > 1 {
+        unsafe { release(Arc::as_ptr(&close).cast_mut().cast()) };
     }
 }
 
