@@ -2,8 +2,11 @@
 
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+
+use crate::wait::until;
 
 /// Where administrators' programs live; a user's `PATH` often lacks them.
 const ADMINISTRATORS_FOLDERS: &str = "/usr/local/sbin:/usr/sbin:/sbin";
@@ -31,6 +34,21 @@ pub fn exists(program: &str) -> bool {
 /// Runs to the end; its output goes where ours goes.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot run {}", shown(command)))?;
+    if !status.success() {
+        bail!("{} ended with {status}", shown(command));
+    }
+    Ok(())
+}
+
+/// Runs to the end, or is ended where that takes longer than `patience`; its output goes where ours goes.
+pub fn run_within(patience: Duration, command: &mut Command) -> Result<()> {
+    let mut child = command.spawn().with_context(|| format!("cannot run {}", shown(command)))?;
+    if !until(patience, || Ok(child.try_wait()?.is_some()))? {
+        child.kill()?;
+        child.wait()?;
+        bail!("{} did not end within {patience:?}", shown(command));
+    }
+    let status = child.wait()?;
     if !status.success() {
         bail!("{} ended with {status}", shown(command));
     }
@@ -65,7 +83,24 @@ pub fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use std::time::{Duration, Instant};
+
+    use super::{command, quoted, run_within};
+
+    #[test]
+    fn a_program_that_does_not_end_is_ended() {
+        let began = Instant::now();
+        let error = run_within(Duration::from_millis(100), command("sleep").arg("30")).unwrap_err();
+        assert!(error.to_string().contains("did not end"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn a_program_that_ends_says_how() {
+        assert!(run_within(Duration::from_secs(20), &mut command("true")).is_ok());
+        let error = run_within(Duration::from_secs(20), &mut command("false")).unwrap_err();
+        assert!(error.to_string().contains("exit status: 1"), "{error}");
+    }
 
     #[test]
     fn a_quoted_word_stays_one_word() {

@@ -10,6 +10,7 @@ mod missing_library;
 mod pages;
 mod report;
 mod test;
+mod wait;
 mod weight;
 mod workspace;
 

@@ -12,7 +12,6 @@ pub mod packages;
 mod process;
 mod s3;
 mod supervisor;
-mod wait;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::packages::{Package, install};
 use super::process::{ProcessId, tail};
-use super::wait::until;
 use super::{Action, DaemonStatus, Server, create_private_directory};
 use crate::command::{command, run};
+use crate::wait::until;
 
 const NAME: &str = "s3";
 const PACKAGES: &[Package] = &[Package::new("python3-venv")];

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::lab::mounts::mounted;
 use crate::lab::process::ProcessId;
-use crate::lab::wait::until;
+use crate::wait::until;
 
 /// Ends every process below the parent, in every hierarchy, and removes the groups.
 pub fn clear(parent: &str) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -11,15 +11,16 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::{certificates, cgroups, endpoint, firewall, network};
-use crate::command::{command, output};
+use crate::command::{command, output, run_within};
 use crate::lab::mounts::unmount_below;
 use crate::lab::process::{ProcessId, all_with_arguments, tail};
-use crate::lab::wait::until;
 use crate::lab::{DaemonStatus, create_private_directory};
+use crate::wait::until;
 
 /// `dockerd` itself gives its containers 15 s; on a busy machine it needs more than that in all.
 const STOP_PATIENCE: Duration = Duration::from_secs(40);
 const START_PATIENCE: Duration = Duration::from_secs(90);
+const REMOVE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The longest path of a Unix socket that the kernel takes.
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -299,12 +300,14 @@ impl Daemon {
     }
 
     /// Removing them is quicker than the patience that the daemon has with each when it ends. What cannot
-    /// be removed is ended by the control group.
+    /// be removed is ended by the control group: libnetwork of Docker 20.10 can lock itself up for good while
+    /// several containers go at once, and its daemon then answers everything but this.
     fn remove_containers(&self) {
         let containers = output(self.client().args(["ps", "--all", "--quiet"])).unwrap_or_default();
         if !containers.trim().is_empty() {
-            let removed = output(self.client().args(["rm", "--force", "--volumes"]).args(containers.lines()));
-            if let Err(error) = removed {
+            let mut removal = self.client();
+            removal.args(["rm", "--force", "--volumes"]).args(containers.lines()).stdout(Stdio::null());
+            if let Err(error) = run_within(REMOVE_PATIENCE, &mut removal) {
                 println!("lab: {error:#}");
             }
         }

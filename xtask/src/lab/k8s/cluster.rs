@@ -22,8 +22,8 @@ use crate::command::{command, output, quoted};
 use crate::lab::docker::daemon::{Daemon, Profile};
 use crate::lab::docker::{cgroups, image};
 use crate::lab::mounts::{mounted, unmount_below};
-use crate::lab::wait::until;
 use crate::lab::{Action, DaemonStatus};
+use crate::wait::until;
 
 /// Where tests make their workloads.
 pub const NAMESPACE: &str = "substrates-lab";

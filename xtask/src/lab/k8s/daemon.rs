@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::command;
 use crate::lab::process::{ProcessId, tail};
-use crate::lab::wait::until;
+use crate::wait::until;
 
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 

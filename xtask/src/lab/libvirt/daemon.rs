@@ -18,8 +18,8 @@ use super::traffic_control::{self, TrafficControl};
 use crate::command::{command, output, quoted, run};
 use crate::lab::mounts::mounted;
 use crate::lab::process::{ProcessId, all_with_arguments, tail};
-use crate::lab::wait::until;
 use crate::lab::{DaemonStatus, create_private_directory};
+use crate::wait::until;
 
 /// Where the daemon sees what is to be booted.
 pub const BOOT: &str = "/var/lib/libvirt/boot";

@@ -16,8 +16,8 @@ use super::{Product, certificates, image, processes};
 use crate::command::{command, output, quoted, shown};
 use crate::lab::mounts::unmount_below;
 use crate::lab::process::{ProcessId, tail};
-use crate::lab::wait::until;
 use crate::lab::{DaemonStatus, create_private_directory};
+use crate::wait::until;
 
 const STOP_PATIENCE: Duration = Duration::from_secs(40);
 const START_PATIENCE: Duration = Duration::from_secs(90);

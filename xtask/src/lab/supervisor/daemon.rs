@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::endpoint;
 use crate::command::{command, quoted};
 use crate::lab::process::{ProcessId, all_with_arguments, tail};
-use crate::lab::wait::until;
 use crate::lab::{DaemonStatus, create_private_directory};
+use crate::wait::until;
 
 /// A program that heeds no signal is given ten seconds by supervisord itself.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
