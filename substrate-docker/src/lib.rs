@@ -61,6 +61,11 @@
 //!
 //! See [`DockerConfig`]: a unix socket, TCP, or TLS with the feature `tls`. The API version is negotiated and
 //! then sent with each request. A handle survives restarts of the daemon. `ssh://` is not supported.
+//!
+//! A daemon of 20.10 before 20.10.27 can lock itself up while several containers end at once
+//! (<https://github.com/moby/moby/issues/46661>): it goes on answering looks, and whatever starts, stops or removes a
+//! container waits until it is restarted. From here that is a slow daemon: such calls end with `Timeout`, a stop by the
+//! limit of a timeout layer, the others after the setting `request_timeout`.
 
 mod client;
 mod config;

@@ -5,6 +5,7 @@ mod build_packages;
 mod checks;
 mod command;
 mod lab;
+mod leak_checker;
 mod matrix;
 mod missing_library;
 mod pages;

@@ -20,6 +20,7 @@ use clap::Args;
 
 use crate::build_packages;
 use crate::lab::{Lab, Server};
+use crate::leak_checker;
 use crate::report;
 use crate::workspace::Workspace;
 use binary::{Run, TestBinary, build, print};
@@ -53,6 +54,7 @@ pub struct TestArguments {
 
 pub fn execute(workspace: &Workspace, arguments: &TestArguments) -> Result<()> {
     build_packages::ensure()?;
+    leak_checker::ensure()?;
     let lab = Lab::open(None)?;
     let servers = if arguments.no_live { Vec::new() } else { lab.select(&arguments.provider)? };
     let mut session = Session::start(workspace, arguments)?;

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::harness::{Counts, Failures, TestLine, counts, test_line};
 use crate::command::{command, shown};
+use crate::leak_checker;
 use crate::workspace::Workspace;
 
 /// One program with tests.
@@ -124,6 +125,11 @@ impl TestBinary {
         self.target.starts_with("test conformance")
     }
 
+    /// Whether its tests are about leaks.
+    fn looks_for_leaks(&self) -> bool {
+        self.target == "test leaks"
+    }
+
     /// Runs with arguments for the test harness, in the folder and with the variables that cargo would give.
     pub fn run(
         &self,
@@ -135,6 +141,9 @@ impl TestBinary {
         let mut program = command(&self.executable.display().to_string());
         program.args(arguments).current_dir(&self.directory);
         program.envs(self.environment.iter().chain(environment).map(|(name, value)| (name, value)));
+        if self.looks_for_leaks() {
+            leak_checker::around(&mut program);
+        }
         run(&mut program, patience, show)
     }
 }
