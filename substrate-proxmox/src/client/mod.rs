@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use hyper::ext::ReasonPhrase;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap};
 use reqwest::{Method, StatusCode};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use substrate_core::{Error, Outcome, Result};
@@ -58,8 +59,8 @@ impl fmt::Debug for Client {
 pub(crate) struct HostIndex(usize);
 
 /// What came back, and when on the server's clock.
-pub(crate) struct Answer {
-    pub(crate) data: Value,
+pub(crate) struct Answer<T> {
+    pub(crate) data: T,
     pub(crate) date: Option<SystemTime>,
     /// What stands beside the data: a node's planned changes of its network.
     pub(crate) changes: Option<String>,
@@ -73,6 +74,15 @@ struct Raw {
     reason: String,
     date: Option<SystemTime>,
     body: Vec<u8>,
+}
+
+/// The body of an answer.
+#[derive(Deserialize)]
+struct Body<T> {
+    data: Option<T>,
+    /// Beside the data for one thing only; elsewhere it may be anything.
+    #[serde(default)]
+    changes: Value,
 }
 
 impl Client {
@@ -105,36 +115,40 @@ impl Client {
 
     /// Reads something. `attempt` is what is tried, as it shall stand after "cannot".
     pub(crate) async fn get<T: DeserializeOwned>(&self, attempt: &str, path: &str, query: Form) -> Result<T> {
-        let answer = self.read(attempt, path, query).await?;
-        understood(attempt, answer.data)
+        Ok(self.read(attempt, path, query).await?.data)
     }
 
     /// Reads something, with the server's time.
-    pub(crate) async fn read(&self, attempt: &str, path: &str, query: Form) -> Result<Answer> {
-        self.call(attempt, Method::GET, path, &query).await
+    pub(crate) async fn read<T: DeserializeOwned>(
+        &self,
+        attempt: &str,
+        path: &str,
+        query: Form,
+    ) -> Result<Answer<T>> {
+        answer(attempt, &self.call(attempt, Method::GET, path, &query).await?)
     }
 
     pub(crate) async fn post(&self, attempt: &str, path: &str, form: Form) -> Result<Value> {
-        Ok(self.call(attempt, Method::POST, path, &form).await?.data)
+        Ok(answer(attempt, &self.call(attempt, Method::POST, path, &form).await?)?.data)
     }
 
     /// [`post`](Self::post) for what the answering host keeps to itself: it says which one that was.
     pub(crate) async fn post_at(&self, attempt: &str, path: &str, form: Form) -> Result<(HostIndex, Value)> {
-        let (host, answer) = self.call_somewhere(attempt, Method::POST, path, &form).await?;
-        Ok((host, answer.data))
+        let (host, raw) = self.call_somewhere(attempt, Method::POST, path, &form).await?;
+        Ok((host, answer(attempt, &raw)?.data))
     }
 
     pub(crate) async fn put(&self, attempt: &str, path: &str, form: Form) -> Result<Value> {
-        Ok(self.call(attempt, Method::PUT, path, &form).await?.data)
+        Ok(answer(attempt, &self.call(attempt, Method::PUT, path, &form).await?)?.data)
     }
 
     pub(crate) async fn delete(&self, attempt: &str, path: &str, query: Form) -> Result<Value> {
-        Ok(self.call(attempt, Method::DELETE, path, &query).await?.data)
+        Ok(answer(attempt, &self.call(attempt, Method::DELETE, path, &query).await?)?.data)
     }
 
     // ---- exchanges --------------------------------------------------------------------------------
 
-    async fn call(&self, attempt: &str, method: Method, path: &str, form: &Form) -> Result<Answer> {
+    async fn call(&self, attempt: &str, method: Method, path: &str, form: &Form) -> Result<Raw> {
         Ok(self.call_somewhere(attempt, method, path, form).await?.1)
     }
 
@@ -144,7 +158,7 @@ impl Client {
         method: Method,
         path: &str,
         form: &Form,
-    ) -> Result<(HostIndex, Answer)> {
+    ) -> Result<(HostIndex, Raw)> {
         let _permit = self.permits.acquire().await.map_err(|_| Error::internal("the client is closed"))?;
         let count = self.hosts.len();
         let start = self.current.load(Ordering::Relaxed);
@@ -160,7 +174,7 @@ impl Client {
                         !matches!(error.outcome(), Outcome::Unknown) && !error.is_unavailable()
                     });
                     self.connected.store(reached, Ordering::Relaxed);
-                    return result.map(|answer| (HostIndex(index), answer));
+                    return result.map(|raw| (HostIndex(index), raw));
                 }
             }
         }
@@ -176,7 +190,7 @@ impl Client {
         method: &Method,
         path: &str,
         form: &Form,
-    ) -> Result<Answer> {
+    ) -> Result<Raw> {
         let mut renewed = false;
         loop {
             let headers = self.sign(host, renewed).await?;
@@ -187,7 +201,7 @@ impl Client {
                 self.session.lock().await.refused(&headers);
                 continue;
             }
-            return answer(attempt, &raw);
+            return successful(attempt, raw);
         }
     }
 
@@ -204,7 +218,7 @@ impl Client {
                 let raw = self
                     .exchange(attempt, host, &Method::POST, "/access/ticket", &form, HeaderMap::new())
                     .await?;
-                answer(attempt, &raw)
+                answer::<Value>(attempt, &successful(attempt, raw)?)
             };
             // Whatever went wrong here, the call that needed the ticket was not sent.
             match login.await.map_err(|error| error.with_outcome(Outcome::NotSent)) {
@@ -278,28 +292,38 @@ fn may_ask_another(error: &Error, method: &Method) -> bool {
     }
 }
 
-fn answer(attempt: &str, raw: &Raw) -> Result<Answer> {
+/// Of an exchange that came to its end: one that the server refused is an error.
+fn successful(attempt: &str, raw: Raw) -> Result<Raw> {
     if raw.status != StatusCode::OK {
         return Err(error::from_status(attempt, raw.status.as_u16(), &error::words(&raw.reason, &raw.body)));
     }
+    Ok(raw)
+}
+
+fn answer<T: DeserializeOwned>(attempt: &str, raw: &Raw) -> Result<Answer<T>> {
     let (data, changes) = read_body(attempt, &raw.body)?;
     Ok(Answer { data, date: raw.date, changes })
 }
 
-/// The data of a success, and the changes that stand beside it.
-pub(crate) fn read_body(attempt: &str, body: &[u8]) -> Result<(Value, Option<String>)> {
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|error| Error::protocol(format!("cannot {attempt}: the answer is no JSON: {error}")))?;
-    match body {
-        Value::Object(mut body) => {
-            let changes = match body.remove("changes") {
-                Some(Value::String(changes)) => Some(changes).filter(|changes| !changes.trim().is_empty()),
-                _ => None,
-            };
-            Ok((body.remove("data").unwrap_or(Value::Null), changes))
-        }
-        _ => Err(Error::protocol(format!("cannot {attempt}: the answer is not what the API promises"))),
+/// The data of a success, and the changes that stand beside it. Read into its type in one go, not through a [`Value`]:
+/// what nobody asks for is then not kept either, which is most of a list.
+pub(crate) fn read_body<T: DeserializeOwned>(attempt: &str, body: &[u8]) -> Result<(T, Option<String>)> {
+    let failed = |error: serde_json::Error| {
+        let what = if error.is_data() { "not what the API promises" } else { "no JSON" };
+        Error::protocol(format!("cannot {attempt}: the answer is {what}: {error}"))
+    };
+    // An array would be taken for the fields in their order.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Error::protocol(format!("cannot {attempt}: the answer is not what the API promises")));
     }
+    let Body { data, changes } = serde_json::from_slice::<Body<T>>(body).map_err(failed)?;
+    let changes = match changes {
+        Value::String(changes) => Some(changes).filter(|changes| !changes.trim().is_empty()),
+        _ => None,
+    };
+    // What some types can be made of.
+    let data = data.map_or_else(|| serde_json::from_value(Value::Null).map_err(failed), Ok)?;
+    Ok((data, changes))
 }
 
 /// Data as a type.
@@ -307,4 +331,42 @@ pub(crate) fn understood<T: DeserializeOwned>(attempt: &str, data: Value) -> Res
     serde_json::from_value(data).map_err(|error| {
         Error::protocol(format!("cannot {attempt}: the answer is not what the API promises: {error}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T: DeserializeOwned>(body: &str) -> Result<T> {
+        Ok(read_body("ask", body.as_bytes())?.0)
+    }
+
+    #[test]
+    fn data_may_be_missing_where_its_type_can_do_without() {
+        for body in [r#"{"data":null}"#, "{}"] {
+            assert_eq!(read::<Option<u64>>(body).unwrap(), None);
+            assert_eq!(read::<Value>(body).unwrap(), Value::Null);
+            assert!(read::<Vec<u64>>(body).is_err());
+        }
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_is_told_from_one_that_is_torn() {
+        for body in [r#"{"data":"word"}"#, "[[1]]", " [[1]]", "null", "7"] {
+            let error = read::<Vec<u64>>(body).unwrap_err();
+            assert!(error.message().contains("not what the API promises"), "{body}: {error}");
+        }
+        for body in ["", "{\"data\":[1", "<html>"] {
+            let error = read::<Vec<u64>>(body).unwrap_err();
+            assert!(error.message().contains("no JSON"), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn changes_stand_beside_the_data() {
+        let changes = |body: &str| read_body::<u64>("ask", body.as_bytes()).unwrap().1;
+        assert_eq!(changes(r#"{"data":1,"changes":"+ auto vmbr1"}"#).as_deref(), Some("+ auto vmbr1"));
+        assert_eq!(changes(r#"{"data":1,"changes":" "}"#), None);
+        assert_eq!(changes(r#"{"changes":[],"data":1}"#), None);
+    }
 }

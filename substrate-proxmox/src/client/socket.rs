@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::form::Form;
-use super::{Client, HostIndex, answer};
+use super::{Client, HostIndex, successful};
 use crate::error;
 
 /// The longest message that is taken: the server sends pieces of at most 128 KiB.
@@ -65,10 +65,8 @@ impl Client {
                 .with_hint("is there a proxy in between that does not pass upgrades on?")
         };
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return match answer(attempt, &Self::read_whole(attempt, host, response).await?) {
-                Err(error) => Err(error),
-                Ok(_) => Err(odd()),
-            };
+            let raw = Self::read_whole(attempt, host, response).await?;
+            return Err(successful(attempt, raw).err().unwrap_or_else(odd));
         }
         let accepted = response.headers().get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
         if accepted != Some(derive_accept_key(key.as_bytes()).as_bytes()) {

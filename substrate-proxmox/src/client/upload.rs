@@ -10,7 +10,7 @@ use serde_json::Value;
 use substrate_core::{Error, OpenImageFile, Result, UploadProgress};
 
 use super::form::Form;
-use super::{Client, answer};
+use super::{Client, answer, successful};
 
 /// How long nothing may move. The host writes what it got into a folder of its own before it answers.
 const SILENCE: Duration = Duration::from_secs(120);
@@ -56,7 +56,7 @@ impl Client {
         if raw.status == StatusCode::UNAUTHORIZED {
             self.session.lock().await.refused(&headers);
         }
-        Ok(answer(attempt, &raw)?.data)
+        Ok(answer(attempt, &successful(attempt, raw)?)?.data)
     }
 }
 

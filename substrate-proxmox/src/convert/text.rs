@@ -6,7 +6,11 @@ pub(crate) type Fields = Map<String, Value>;
 
 /// A field as text; numbers and booleans too.
 pub(crate) fn text(fields: &Fields, key: &str) -> Option<String> {
-    match fields.get(key)? {
+    text_of(fields.get(key)?)
+}
+
+pub(crate) fn text_of(value: &Value) -> Option<String> {
+    match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(value) => Some(u8::from(*value).to_string()),
@@ -16,7 +20,11 @@ pub(crate) fn text(fields: &Fields, key: &str) -> Option<String> {
 
 /// A number that can be counted with: `NaN` and `inf` are words.
 pub(crate) fn number(fields: &Fields, key: &str) -> Option<f64> {
-    let number = match fields.get(key)? {
+    number_of(fields.get(key)?)
+}
+
+fn number_of(value: &Value) -> Option<f64> {
+    let number = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
         Value::Bool(value) => Some(f64::from(u8::from(*value))),
@@ -26,7 +34,11 @@ pub(crate) fn number(fields: &Fields, key: &str) -> Option<f64> {
 }
 
 pub(crate) fn integer(fields: &Fields, key: &str) -> Option<u64> {
-    match fields.get(key)? {
+    integer_of(fields.get(key)?)
+}
+
+pub(crate) fn integer_of(value: &Value) -> Option<u64> {
+    match value {
         Value::Number(number) => number.as_u64().or_else(|| number.as_f64().map(whole)),
         Value::String(text) => text.trim().parse().ok(),
         Value::Bool(value) => Some(u64::from(*value)),
@@ -40,5 +52,9 @@ fn whole(number: f64) -> u64 {
 }
 
 pub(crate) fn is_set(fields: &Fields, key: &str) -> bool {
-    number(fields, key).is_some_and(|number| number != 0.0)
+    fields.get(key).is_some_and(is_true)
+}
+
+pub(crate) fn is_true(value: &Value) -> bool {
+    number_of(value).is_some_and(|number| number != 0.0)
 }

@@ -17,7 +17,7 @@ use super::ProxmoxSubstrate;
 use super::waiting::wait_at_most;
 use crate::client::{Form, path};
 use crate::convert::guest::{Guest, GuestKind, Place, read_id, seconds, time, uptime};
-use crate::convert::inventory::Listed;
+use crate::convert::inventory::{Listed, ListedFields};
 use crate::convert::text::{Fields, integer, text};
 use crate::error;
 
@@ -56,7 +56,7 @@ impl ProxmoxSubstrate {
 
     async fn ask_the_cluster(&self) -> Result<Vec<Listed>> {
         let query = Form::new().with("type", "vm");
-        let entries: Vec<Fields> =
+        let entries: Vec<ListedFields> =
             self.client.get("list the guests", &path(&["cluster", "resources"]), query).await?;
         let kinds = &self.kinds;
         let listed = entries.iter().filter_map(Listed::of_cluster);
@@ -73,7 +73,7 @@ impl ProxmoxSubstrate {
         let asked = nodes.iter().flat_map(|node| {
             [GuestKind::Qemu, GuestKind::Lxc].map(|kind| async move {
                 let target = path(&["nodes", &node.node, kind.word()]);
-                let entries: Result<Vec<Fields>> = if node.is_online() {
+                let entries: Result<Vec<ListedFields>> = if node.is_online() {
                     self.client.get("list a node's guests", &target, Form::new()).await
                 } else {
                     Err(Error::unavailable(format!("the node {} is offline", node.node)))
@@ -251,9 +251,9 @@ impl ProxmoxSubstrate {
         let attempt = "look at the guest";
         let (config, answer) = tokio::try_join!(
             self.client.get::<Fields>(attempt, &target, current),
-            self.client.read(attempt, &status, Form::new()),
+            self.client.read::<Fields>(attempt, &status, Form::new()),
         )?;
-        let status: Fields = crate::client::understood(attempt, answer.data)?;
+        let status = answer.data;
         if let Some(now) = answer.date {
             self.note_time(now);
         }

@@ -151,12 +151,14 @@ impl ProxmoxSubstrate {
     /// The number of every guest of the cluster, also of kinds that this substrate is not about.
     async fn cluster_view_of_all(&self) -> Result<Vec<u64>> {
         let query = Form::new().with("type", "vm");
-        let answer = self.client.read("list the guests", &path(&["cluster", "resources"]), query).await?;
+        let answer = self
+            .client
+            .read::<Vec<Fields>>("list the guests", &path(&["cluster", "resources"]), query)
+            .await?;
         if let Some(now) = answer.date {
             self.note_time(now);
         }
-        let entries: Vec<Fields> = crate::client::understood("list the guests", answer.data)?;
-        Ok(entries.iter().filter_map(|entry| integer(entry, "vmid")).collect())
+        Ok(answer.data.iter().filter_map(|entry| integer(entry, "vmid")).collect())
     }
 }
 

@@ -30,7 +30,8 @@ impl ProxmoxSubstrate {
     pub(super) async fn networks_of(&self, node: &str) -> Result<NodeNetworks> {
         let attempt = "list the networks";
         let query = Form::new().with("type", "any_bridge");
-        let answer = self.client.read(attempt, &path(&["nodes", node, "network"]), query).await;
+        let answer =
+            self.client.read::<Vec<Bridge>>(attempt, &path(&["nodes", node, "network"]), query).await;
         let answer = answer.map_err(|error: Error| {
             if error.is_not_found() {
                 Error::not_found(format!("there is no node `{node}`: {}", error.message()))
@@ -38,8 +39,7 @@ impl ProxmoxSubstrate {
                 error
             }
         })?;
-        let mut bridges: Vec<Bridge> = crate::client::understood(attempt, answer.data)?;
-        let planned = answer.changes;
+        let (mut bridges, planned) = (answer.data, answer.changes);
         // Ours and not up: a call was interrupted before it was applied. It is not there yet.
         bridges.retain(|bridge| planned.is_none() || bridge.is_active() || bridge.marks().is_none());
         for bridge in &bridges {
