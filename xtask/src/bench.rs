@@ -31,7 +31,7 @@ pub struct Ratio {
 
 /// Benches, and the servers of the lab that they need. Each is up for its own only: the others would be busy beside it.
 const GROUPS: [Group; 6] = [
-    Group { servers: &[], benches: &["layers"] },
+    Group { servers: &[], benches: &["layers", "proxmox"] },
     Group { servers: &["docker"], benches: &["docker", "deployment"] },
     Group { servers: &["lxd", "incus"], benches: &["lxc"] },
     Group { servers: &["libvirt"], benches: &["libvirt"] },
