@@ -143,7 +143,7 @@ fn main() -> std::result::Result<ExitCode, Box<dyn std::error::Error>> {
     );
     let cached = measure(
         "a read through the standard stack",
-        40,
+        400,
         5_000,
         &[
             candidate(&runtime, "cached get_instance", || stack.get_instance(name)),
