@@ -1,6 +1,6 @@
 //! LeakSanitizer around the test programs that look for leaks: at such a program's end it tells what was allocated, by
 //! C libraries too, and can be reached from nowhere. Loaded before the program, for which nothing is built anew: the
-//! compiler's own way to it needs a nightly one, and valgrind takes a hundred times as long.
+//! compiler's own way to it needs a nightly one, and valgrind takes thirty times as long.
 
 use std::fs;
 use std::process::Command;
@@ -46,14 +46,4 @@ fn works() -> Result<()> {
 /// `LSAN_OPTIONS=fast_unwind_on_malloc=0`; it takes fifteen times as long.
 pub fn around(program: &mut Command) {
     program.env("LD_PRELOAD", LIBRARY);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{ensure, works};
-
-    #[test]
-    fn a_program_without_leaks_is_let_through() {
-        ensure().and_then(|()| works()).unwrap();
-    }
 }
