@@ -55,7 +55,7 @@ impl ProxmoxSubstrate {
         let node = match (&image, wanted_node.or(volumes.node.as_ref())) {
             (_, Some(node)) => node.clone(),
             (Image::Template(guest), None) => guest.node.clone(),
-            (Image::File { volume, .. }, None) => self.node_with(volume).await?,
+            (Image::File { node, .. }, None) => node.clone(),
             (Image::Nothing, None) => self.roomiest_node().await?,
         };
         let bridges = self.bridges(&node).await?;
@@ -63,7 +63,7 @@ impl ProxmoxSubstrate {
         self.check_addresses(&site.bridges, &config.networks).await?;
         match image {
             Image::Template(guest) => self.made_from_template(config, options, *guest, site).await,
-            Image::File { volume, content } => {
+            Image::File { volume, content, .. } => {
                 let file = Some((volume.as_str(), content.as_str()));
                 self.made_from_file(config, kind, options, file, site).await
             }

@@ -16,6 +16,8 @@ pub(super) enum Image {
     File {
         volume: String,
         content: String,
+        /// Where it was found.
+        node: String,
     },
     Nothing,
 }
@@ -52,18 +54,17 @@ impl ProxmoxSubstrate {
                 )));
             }
             let found = match node {
-                Some(node) => self.content(node, storage, content).await,
-                None => self.content_anywhere(storage, content).await,
+                Some(node) => {
+                    self.has(node, storage, content, name).await.map(|has| has.then(|| node.clone()))
+                }
+                None => self.node_with(storage, content, name).await,
             };
             let found = match found {
-                Err(error) if error.is_not_found() || error.is_invalid_input() => Vec::new(),
+                Err(error) if error.is_not_found() || error.is_invalid_input() => None,
                 found => found?,
             };
-            return if found.iter().any(|one| one.volid == name) {
-                Ok(Image::File { volume: name.to_owned(), content: content.to_owned() })
-            } else {
-                Err(no_image(name))
-            };
+            let node = found.ok_or_else(|| no_image(name))?;
+            return Ok(Image::File { volume: name.to_owned(), content: content.to_owned(), node });
         }
         let view = self.nodes_view().await?;
         let (fresh, _) = &*view;
@@ -90,31 +91,21 @@ impl ProxmoxSubstrate {
         self.client.get("list a storage", &target, Form::new().with("content", content)).await
     }
 
-    async fn content_anywhere(&self, storage: &str, content: &str) -> Result<Vec<Content>> {
-        let mut all = Vec::new();
-        for node in self.online_nodes().await? {
-            if self.storages(&node.node).await?.iter().any(|one| one.storage == storage) {
-                all.extend(self.content(&node.node, storage, content).await?);
-            }
-        }
-        Ok(all)
+    async fn has(&self, node: &str, storage: &str, content: &str, volume: &str) -> Result<bool> {
+        Ok(self.content(node, storage, content).await?.iter().any(|one| one.volid == volume))
     }
 
-    /// A node on which a file is.
-    pub(super) async fn node_with(&self, volume: &str) -> Result<String> {
-        let (storage, rest) = volume.split_once(':').ok_or_else(|| no_image(volume))?;
-        let content = rest.split('/').next().unwrap_or_default();
+    /// The node on which a file is; of several the one with the most free memory.
+    async fn node_with(&self, storage: &str, content: &str, volume: &str) -> Result<Option<String>> {
         let mut nodes = self.online_nodes().await?;
         nodes.sort_by_key(|node| std::cmp::Reverse(free_memory(node)));
         for node in nodes {
-            if !self.storages(&node.node).await?.iter().any(|one| one.storage == storage) {
-                continue;
-            }
-            if self.content(&node.node, storage, content).await?.iter().any(|one| one.volid == volume) {
-                return Ok(node.node);
+            let has_storage = self.storages(&node.node).await?.iter().any(|one| one.storage == storage);
+            if has_storage && self.has(&node.node, storage, content, volume).await? {
+                return Ok(Some(node.node));
             }
         }
-        Err(no_image(volume))
+        Ok(None)
     }
 
     // ---- nodes and storages -----------------------------------------------------------------------
